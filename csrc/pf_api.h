@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef PF_API_H
+#define PF_API_H
+
+/* pf_api.h: the only functions that Python sees.  build_native.py hands
+   everything between the two "cdef" lines to cffi as it stands, so this
+   header and the cffi declarations cannot drift.  Hence only plain
+   declarations there, and `char *` where bytes are meant: at the Python
+   boundary it is cheaper than `uint8_t *`.
+
+   Every function that returns int64_t returns bytes written, or what it
+   says, or a negative PF_ERR_* code, which pf_error_text puts in words.
+   None of these touches Python or gives up the GIL; pf_gil.h has the
+   twins that do, for work that takes long. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef begin */
+
+/* libsodium's functions, with libsodium's own types.  A minimal build
+   lacks the three that only prepared signing needs; they may be NULL. */
+
+typedef struct {
+  int ( *crypto_sign )( unsigned char *, unsigned long long *, const unsigned char *, unsigned long long,
+                        const unsigned char * );
+  int ( *crypto_sign_seed_keypair )( unsigned char *, unsigned char *, const unsigned char * );
+  int ( *crypto_hash_sha512 )( unsigned char *, const unsigned char *, unsigned long long );
+  void ( *randombytes )( unsigned char *, unsigned long long );
+  void ( *scalar_reduce )( unsigned char *, const unsigned char * );
+  void ( *scalar_mul )( unsigned char *, const unsigned char *, const unsigned char * );
+  int ( *scalarmult_base_noclamp )( unsigned char *, const unsigned char * );
+  void ( *sodium_add )( unsigned char *, const unsigned char *, size_t );
+} pf_sodium;
+
+/* A handle of an open key; see pf_signer.h. */
+
+typedef struct {
+  void    *slot;
+  uint64_t generation;
+} pf_key;
+
+/* One cancel of a batch: the template of its symbol, and the order id or
+   the 36 characters of the client order id. */
+
+typedef struct pf_template pf_template;
+
+typedef struct {
+  const pf_template *order; /* made with PF_CANCEL_ORDER */
+  uint64_t           order_id;
+  char               client_order_id[36];
+  int                by_client_order_id;
+} pf_cancel_item;
+
+/* pf_bind_sodium copies the table and makes the private pages: once, at
+   import. */
+
+int
+pf_bind_sodium( const pf_sodium *table );
+
+/* pf_error_text describes a negative code in a few words; never NULL. */
+
+const char *
+pf_error_text( int64_t code );
+
+/* pf_pages_state reports the private mappings of this process, and how
+   many of them could not be locked in RAM. */
+
+void
+pf_pages_state( size_t *mapped, size_t *unlocked );
+
+void
+pf_wipe_bytes( char *bytes, size_t n );
+
+/* Base58; see pf_base58.h.  Encoding takes 32 or 64 bytes. */
+
+int64_t
+pf_b58encode( char *out, size_t cap, const char *bytes, size_t n );
+
+int64_t
+pf_b58decode( char *out, size_t cap, const char *text, size_t len );
+
+int
+pf_b58decode_exact( char *out, size_t n, const char *text, size_t len );
+
+/* Canonical JSON; see pf_json.h.  pf_canonical_bound is the capacity
+   that is certain to suffice.  On error *position is the offset in text. */
+
+size_t
+pf_canonical_bound( const char *text, size_t len );
+
+int64_t
+pf_canonicalize( char *out, size_t cap, const char *text, size_t len, int surrogates, size_t *position );
+
+/* Keys; see pf_signer.h.  pf_key_open_seed reads 32 bytes.  pubkey gets
+   32 bytes. */
+
+int
+pf_key_open_seed( pf_key *key, char *pubkey, const char *seed );
+
+int
+pf_key_generate( pf_key *key, char *pubkey );
+
+int
+pf_key_end( const pf_key *key );
+
+/* pf_key_sign_bytes writes the 64-byte signature of the message to out. */
+
+int64_t
+pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len );
+
+/* The drop-in: json in any key order, made canonical, signed.  Writes the
+   message and right behind it the signature in base58, and returns
+   message length << 8 | signature length.  88 bytes more than
+   pf_canonical_bound suffice.  pf_sdk_sign_pair takes 64 secret bytes,
+   seed and public key, and wipes them before it returns, whatever the
+   outcome. */
+
+int64_t
+pf_sdk_sign_key( char *out, size_t cap, const char *json, size_t len, const pf_key *key );
+
+int64_t
+pf_sdk_sign_pair( char *out, size_t cap, const char *json, size_t len, char *pair );
+
+/* pf_is_uuid tells whether text is 36 characters of lower-case
+   hexadecimal digits and hyphens, 8-4-4-4-12. */
+
+int
+pf_is_uuid( const char *text, size_t len );
+
+/* Request ids; see pf_random.h.  Returns the first number, or a negative
+   code.  pf_id_text writes the 36 characters. */
+
+int64_t
+pf_id_take( uint64_t count );
+
+int64_t
+pf_id_text( char *out, size_t cap, uint64_t number );
+
+/* Templates: all of a request that does not change from call to call;
+   see pf_cancel.h.  The caller keeps t alive and in its place.
+   agent_len 0: the account signs for itself. */
+
+#define PF_CANCEL_ORDER 1 /* needs a symbol */
+#define PF_CANCEL_ALL 2   /* no symbol: all of them */
+#define PF_OPERATION 3    /* no symbol; for pf_request and pf_sign_data */
+
+int
+pf_template_make( pf_template *t, int kind, const pf_key *key, const char *account, size_t account_len,
+                  const char *agent, size_t agent_len, const char *symbol, size_t symbol_len,
+                  int exclude_reduce_only, int64_t expiry_window );
+
+/* Finished requests, each in one call.  timestamp is in ms, 0 for now.
+   The id is request_id, or the text of number when id_len is 0, or of a
+   number taken here when that is 0 too.  PF_REQUEST_MAX is a capacity
+   that suffices for every single cancel, PF_BATCH_MAX for every batch. */
+
+#define PF_REQUEST_MAX 768
+#define PF_BATCH_MAX 6144
+#define PF_BATCH_ITEMS_MAX 10
+
+int64_t
+pf_cancel_order_id( char *out, size_t cap, const pf_template *t, uint64_t order_id, int64_t timestamp,
+                    uint64_t number, const char *request_id, size_t id_len );
+
+int64_t
+pf_cancel_client_order_id( char *out, size_t cap, const pf_template *t, const char *client_order_id,
+                           size_t client_len, int64_t timestamp, uint64_t number, const char *request_id,
+                           size_t id_len );
+
+int64_t
+pf_cancel_all_orders( char *out, size_t cap, const pf_template *t, int64_t timestamp, uint64_t number,
+                      const char *request_id, size_t id_len );
+
+int64_t
+pf_batch_cancel( char *out, size_t cap, const pf_cancel_item *items, size_t count, int64_t timestamp,
+                 uint64_t number, const char *request_id, size_t id_len );
+
+/* Any other operation; see pf_operation.h.  json is the payload, an
+   object.  pf_operation_bound is a capacity that suffices.  pf_sign_data
+   writes and returns what pf_sdk_sign_key does. */
+
+size_t
+pf_operation_bound( const char *json, size_t len );
+
+int64_t
+pf_sign_data( char *out, size_t cap, const pf_template *t, const char *operation, size_t operation_len,
+              const char *json, size_t len, int64_t timestamp, size_t *position );
+
+int64_t
+pf_request( char *out, size_t cap, const pf_template *t, const char *operation, size_t operation_len,
+            const char *json, size_t len, int64_t timestamp, uint64_t number, const char *request_id,
+            size_t id_len, size_t *position );
+
+/* cdef end */
+
+#endif /* PF_API_H */

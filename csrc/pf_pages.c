@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined( _GNU_SOURCE )
+#define _GNU_SOURCE /* MADV_*, MAP_ANONYMOUS */
+#endif
+
+#include "pf_pages.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static pthread_mutex_t pages_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pf_pages       *all_pages;
+static int             handlers_registered;
+
+void
+pf_pages_lock( void ) {
+  (void)pthread_mutex_lock( &pages_mutex );
+}
+
+void
+pf_pages_unlock( void ) {
+  (void)pthread_mutex_unlock( &pages_mutex );
+}
+
+/* child_after_fork may run with other threads' work cut off in the
+   middle: it only wipes, and makes system calls. */
+
+static void
+child_after_fork( void ) {
+  for( pf_pages *p = all_pages; p; p = p->next ) {
+    if( !p->wiped_on_fork ) {
+      pf_wipe( p->start, p->sz );
+      p->pid = (int64_t)getpid();
+    }
+    p->locked = mlock( p->start, p->sz ) == 0;
+  }
+  pf_pages_unlock();
+}
+
+/* kernel_wipes_on_fork asks for the wipe, and believes the answer only
+   from a kernel that can also say no. */
+
+static int
+kernel_wipes_on_fork( void  *start,
+                      size_t sz ) {
+#if defined( MADV_WIPEONFORK ) && !defined( PF_TEST_NO_WIPEONFORK )
+  int const nonsense = 0x7ead;
+  return madvise( start, sz, MADV_WIPEONFORK ) == 0 && madvise( start, sz, nonsense ) != 0;
+#else
+  (void)start;
+  (void)sz;
+  return 0;
+#endif
+}
+
+static void
+keep_out_of_core_dumps( void  *start,
+                        size_t sz ) {
+#if defined( MADV_DONTDUMP )
+  (void)madvise( start, sz, MADV_DONTDUMP );
+#elif defined( MADV_NOCORE )
+  (void)madvise( start, sz, MADV_NOCORE );
+#else
+  (void)start;
+  (void)sz;
+#endif
+}
+
+static size_t
+whole_pages( size_t sz ) {
+  size_t const page = (size_t)sysconf( _SC_PAGESIZE );
+  return ( sz + page - 1 ) / page * page;
+}
+
+int
+pf_pages_map( pf_pages *pages,
+              size_t    sz ) {
+  sz         = whole_pages( sz );
+  void *start = mmap( NULL, sz, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 );
+  if( start == MAP_FAILED ) {
+    return PF_ERR_MEMORY;
+  }
+  keep_out_of_core_dumps( start, sz );
+
+  pages->start         = start;
+  pages->sz            = sz;
+  pages->wiped_on_fork = kernel_wipes_on_fork( start, sz );
+  pages->pid           = (int64_t)getpid();
+
+  if( !handlers_registered ) {
+    if( pthread_atfork( pf_pages_lock, pf_pages_unlock, child_after_fork ) != 0 ) {
+      (void)munmap( start, sz );
+      return PF_ERR_MEMORY;
+    }
+    handlers_registered = 1;
+  }
+  pages->locked = mlock( start, sz ) == 0;
+  pages->next   = all_pages;
+  all_pages     = pages;
+  return PF_OK;
+}
+
+/* A process made by clone(), which ran no handler, on a kernel that
+   does not wipe: seen at the first use. */
+
+void
+pf_pages_foreign( pf_pages *pages ) {
+  int64_t const pid = (int64_t)getpid();
+  if( pages->pid != pid ) {
+    pf_wipe( pages->start, pages->sz );
+    pages->pid = pid;
+  }
+}
+
+void
+pf_pages_counts( size_t *mapped,
+                 size_t *unlocked ) {
+  *mapped   = 0;
+  *unlocked = 0;
+  pf_pages_lock();
+  for( pf_pages *p = all_pages; p; p = p->next ) {
+    *mapped += 1;
+    *unlocked += !p->locked;
+  }
+  pf_pages_unlock();
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+#include "pf_random.h"
+
+#include "pf_pages.h"
+#include "pf_sodium.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#define POOL_SZ 2048
+#define NUMBER_END ( (uint64_t)1 << 48 )
+
+/* All zero means: nothing drawn yet, lock free.  So a fork, which zeroes
+   it, needs no further care. */
+
+typedef struct {
+  atomic_uint           lock; /* of the pool, and of drawing the prefix */
+  uint32_t              left; /* bytes of pool not yet handed out */
+  _Atomic( uint64_t )   next_number;
+  atomic_uint           prefix_drawn;
+  char                  prefix[PF_ID_PREFIX_LEN];
+  uint8_t               pool[POOL_SZ];
+} random_state;
+
+static pf_pages pages;
+
+int
+pf_random_open( void ) {
+  int rc = PF_OK;
+  pf_pages_lock();
+  if( !pages.start ) {
+    rc = pf_pages_map( &pages, sizeof( random_state ) );
+  }
+  pf_pages_unlock();
+  return rc;
+}
+
+/* state returns NULL before pf_random_open. */
+
+static random_state *
+state( void ) {
+  if( PF_LIKELY( pages.start != NULL ) ) {
+    pf_pages_current( &pages );
+  }
+  return (random_state *)(void *)pages.start;
+}
+
+static void
+lock( random_state *s ) {
+  while( atomic_exchange_explicit( &s->lock, 1U, memory_order_acquire ) ) {
+    (void)sched_yield();
+  }
+}
+
+static void
+unlock( random_state *s ) {
+  atomic_store_explicit( &s->lock, 0U, memory_order_release );
+}
+
+/* take_locked copies from the end of the pool and wipes what it took. */
+
+static void
+take_locked( random_state    *s,
+             const pf_sodium *sodium,
+             uint8_t         *out,
+             size_t           n ) {
+  while( n ) {
+    if( !s->left ) {
+      sodium->randombytes( s->pool, POOL_SZ );
+      s->left = POOL_SZ;
+    }
+    size_t const   now  = n < s->left ? n : s->left;
+    uint8_t *const from = s->pool + ( s->left - now );
+    memcpy( out, from, now );
+    pf_wipe( from, now );
+    s->left -= (uint32_t)now;
+    out += now;
+    n -= now;
+  }
+}
+
+int
+pf_random( void  *out,
+           size_t n ) {
+  const pf_sodium *sodium = pf_sodium_table();
+  random_state    *s      = state();
+  if( PF_UNLIKELY( !sodium || !s ) ) {
+    return PF_ERR_UNBOUND;
+  }
+  lock( s );
+  take_locked( s, sodium, out, n );
+  unlock( s );
+  return PF_OK;
+}
+
+static const char hex[] = "0123456789abcdef";
+
+/* draw_prefix_locked writes the random part of a UUID: version 4,
+   variant 10 (RFC 9562, section 5.4). */
+
+static void
+draw_prefix_locked( random_state    *s,
+                    const pf_sodium *sodium ) {
+  uint8_t nibbles[PF_ID_PREFIX_LEN];
+  take_locked( s, sodium, nibbles, sizeof( nibbles ) );
+  for( size_t i = 0; i < PF_ID_PREFIX_LEN; i++ ) {
+    s->prefix[i] = hex[nibbles[i] & 15];
+  }
+  s->prefix[8] = s->prefix[13] = s->prefix[18] = s->prefix[23] = '-';
+  s->prefix[14]                                                = '4';
+  s->prefix[19]                                                = "89ab"[nibbles[19] & 3];
+}
+
+int
+pf_id_reserve( uint64_t *first,
+               uint64_t  count ) {
+  const pf_sodium *sodium = pf_sodium_table();
+  random_state    *s      = state();
+  if( PF_UNLIKELY( !sodium || !s ) ) {
+    return PF_ERR_UNBOUND;
+  }
+  if( PF_UNLIKELY( !atomic_load_explicit( &s->prefix_drawn, memory_order_acquire ) ) ) {
+    lock( s );
+    if( !atomic_load( &s->prefix_drawn ) ) {
+      draw_prefix_locked( s, sodium );
+      atomic_store( &s->next_number, 1 ); /* 0 means "no number" at the API */
+      atomic_store_explicit( &s->prefix_drawn, 1U, memory_order_release );
+    }
+    unlock( s );
+  }
+  if( count >= NUMBER_END || atomic_load( &s->next_number ) >= NUMBER_END - count ) {
+    return PF_ERR_ARGUMENT;
+  }
+  *first = atomic_fetch_add( &s->next_number, count );
+  return PF_OK;
+}
+
+int
+pf_id_write( pf_writer *w,
+             uint64_t   number ) {
+  random_state *s = state();
+  if( PF_UNLIKELY( !s ) ) {
+    return PF_ERR_UNBOUND;
+  }
+  if( PF_UNLIKELY( !atomic_load_explicit( &s->prefix_drawn, memory_order_acquire ) ||
+                   number >= atomic_load_explicit( &s->next_number, memory_order_relaxed ) ) ) {
+    return PF_ERR_FORKED;
+  }
+  char *room = pf_reserve( w, PF_ID_LEN );
+  if( PF_LIKELY( room != NULL ) ) {
+    memcpy( room, s->prefix, PF_ID_PREFIX_LEN );
+    for( size_t i = PF_ID_LEN; i > PF_ID_PREFIX_LEN; ) {
+      room[--i] = hex[number & 15];
+      number >>= 4;
+    }
+  }
+  return PF_OK;
+}

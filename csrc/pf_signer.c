@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined( _POSIX_C_SOURCE )
+#define _POSIX_C_SOURCE 200809L /* nanosleep */
+#endif
+
+#include "pf_signer.h"
+
+#include "pf_pages.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+/* A slot's state: generation << 24 | closing << 23 | opening << 22 |
+   calls in flight.  All zero: free. */
+
+#define STATE_CALLS ( ( (uint64_t)1 << 22 ) - 1 )
+#define STATE_OPENING ( (uint64_t)1 << 22 )
+#define STATE_CLOSING ( (uint64_t)1 << 23 )
+#define STATE_GENERATION_SHIFT 24
+
+#define SLOT_SZ 256
+#define SLOTS_PER_CHUNK 16 /* one 4 KiB page: RLIMIT_MEMLOCK is often small */
+#define CHUNKS_MAX 4096
+
+typedef struct {
+  _Atomic( uint64_t ) state;
+  uint8_t             pair[PF_PAIR_SZ];
+  uint8_t             room[SLOT_SZ - 8 - PF_PAIR_SZ]; /* for prepared nonces */
+} key_slot;
+
+_Static_assert( sizeof( key_slot ) == SLOT_SZ, "a slot is SLOT_SZ bytes" );
+
+/* What pf_pair_sign remembers: hashes of pairs found consistent. */
+
+#define FINGERPRINT_SZ 32
+#define FINGERPRINTS 32
+
+typedef struct {
+  atomic_uint lock;
+  uint32_t    next; /* the oldest is replaced */
+  uint8_t     fingerprint[FINGERPRINTS][FINGERPRINT_SZ];
+} pair_memory;
+
+static pf_pages            chunks[CHUNKS_MAX];
+static atomic_uint         chunk_count;
+static pf_pages            memory_pages;
+static _Atomic( uint64_t ) last_generation;
+
+/* add_chunk maps one more page of slots, unless another thread has just
+   done so: `seen` is how many chunks had no free slot. */
+
+static int
+add_chunk( unsigned seen ) {
+  int rc = PF_OK;
+  pf_pages_lock();
+  if( atomic_load( &chunk_count ) == seen ) {
+    rc = seen < CHUNKS_MAX ? pf_pages_map( &chunks[seen], SLOT_SZ * SLOTS_PER_CHUNK ) : PF_ERR_MEMORY;
+    if( rc == PF_OK ) {
+      atomic_store_explicit( &chunk_count, seen + 1, memory_order_release );
+    }
+  }
+  pf_pages_unlock();
+  return rc;
+}
+
+int
+pf_signer_open( void ) {
+  int rc = PF_OK;
+  if( !memory_pages.start ) {
+    pf_pages_lock();
+    rc = pf_pages_map( &memory_pages, sizeof( pair_memory ) );
+    pf_pages_unlock();
+  }
+  if( rc == PF_OK && !atomic_load( &chunk_count ) ) {
+    rc = add_chunk( 0 );
+  }
+  return rc;
+}
+
+/* take_slot finds a free slot and marks it as opening. */
+
+static key_slot *
+take_slot( uint64_t generation ) {
+  for( unsigned c = 0; c < CHUNKS_MAX; c++ ) {
+    if( c == atomic_load_explicit( &chunk_count, memory_order_acquire ) && add_chunk( c ) != PF_OK ) {
+      return NULL;
+    }
+    pf_pages_current( &chunks[c] );
+    key_slot *slots = (key_slot *)(void *)chunks[c].start;
+    for( size_t i = 0; i < SLOTS_PER_CHUNK; i++ ) {
+      uint64_t       free_state = 0;
+      uint64_t const opening    = generation << STATE_GENERATION_SHIFT | STATE_OPENING;
+      if( atomic_compare_exchange_strong( &slots[i].state, &free_state, opening ) ) {
+        return &slots[i];
+      }
+    }
+  }
+  return NULL;
+}
+
+/* free_slot wipes first: a free slot is all zeros. */
+
+static void
+free_slot( key_slot *slot ) {
+  pf_wipe( slot->pair, sizeof( slot->pair ) );
+  atomic_store_explicit( &slot->state, 0, memory_order_release );
+}
+
+int
+pf_key_open( pf_key        *key,
+             uint8_t        pubkey[PF_PUBKEY_SZ],
+             const uint8_t *seed ) {
+  const pf_sodium *sodium = pf_sodium_table();
+  if( !sodium || !atomic_load( &chunk_count ) ) {
+    return PF_ERR_UNBOUND;
+  }
+  uint64_t const generation = atomic_fetch_add( &last_generation, 1 ) + 1;
+  key_slot      *slot       = take_slot( generation );
+  if( !slot ) {
+    return PF_ERR_MEMORY;
+  }
+  /* The random seed is drawn where it stays; libsodium reads the seed
+     before it writes the pair, but does not promise to. */
+  uint8_t *own_seed = slot->room;
+  if( seed ) {
+    memcpy( own_seed, seed, PF_SEED_SZ );
+  } else {
+    sodium->randombytes( own_seed, PF_SEED_SZ );
+  }
+  int const failed = sodium->crypto_sign_seed_keypair( pubkey, slot->pair, own_seed );
+  pf_wipe( own_seed, PF_SEED_SZ );
+  if( failed ) {
+    free_slot( slot );
+    return PF_ERR_SODIUM;
+  }
+  key->slot       = slot;
+  key->generation = generation;
+  atomic_store_explicit( &slot->state, generation << STATE_GENERATION_SHIFT, memory_order_release );
+  return PF_OK;
+}
+
+static int
+is_open( uint64_t state,
+         uint64_t generation ) {
+  return state >> STATE_GENERATION_SHIFT == generation && !( state & ( STATE_OPENING | STATE_CLOSING ) );
+}
+
+/* own_pages does for slots what pf_pages_current does, where the kernel
+   does not wipe: which chunk the slot is in is known from its address. */
+
+static void
+own_pages( const key_slot *slot ) {
+  if( PF_LIKELY( chunks[0].wiped_on_fork ) ) {
+    return;
+  }
+  for( unsigned c = 0; c < atomic_load( &chunk_count ); c++ ) {
+    if( (uintptr_t)slot - (uintptr_t)chunks[c].start < chunks[c].sz ) {
+      pf_pages_current( &chunks[c] );
+    }
+  }
+}
+
+static key_slot *
+enter( const pf_key *key ) {
+  key_slot *slot = key->slot;
+  if( PF_UNLIKELY( !slot ) ) {
+    return NULL;
+  }
+  own_pages( slot );
+  uint64_t state = atomic_load_explicit( &slot->state, memory_order_acquire );
+  do {
+    if( PF_UNLIKELY( !is_open( state, key->generation ) || ( state & STATE_CALLS ) == STATE_CALLS ) ) {
+      return NULL;
+    }
+  } while( !atomic_compare_exchange_weak_explicit( &slot->state, &state, state + 1, memory_order_acq_rel,
+                                                   memory_order_acquire ) );
+  return slot;
+}
+
+static void
+leave( key_slot *slot ) {
+  atomic_fetch_sub_explicit( &slot->state, 1, memory_order_release );
+}
+
+static void
+pause_briefly( void ) {
+  struct timespec const pause = { 0, 20000 };
+  (void)nanosleep( &pause, NULL );
+}
+
+int
+pf_key_close( const pf_key *key ) {
+  key_slot *slot = key->slot;
+  if( !slot ) {
+    return PF_ERR_CLOSED;
+  }
+  own_pages( slot );
+  uint64_t state = atomic_load( &slot->state );
+  do {
+    if( !is_open( state, key->generation ) ) {
+      while( atomic_load( &slot->state ) >> STATE_GENERATION_SHIFT == key->generation ) {
+        pause_briefly(); /* another thread is closing it */
+      }
+      return PF_ERR_CLOSED;
+    }
+  } while( !atomic_compare_exchange_weak( &slot->state, &state, state | STATE_CLOSING ) );
+
+  while( atomic_load_explicit( &slot->state, memory_order_acquire ) & STATE_CALLS ) {
+    pause_briefly();
+  }
+  free_slot( slot );
+  return PF_OK;
+}
+
+static int
+sign_with_pair( const uint8_t *pair,
+                uint8_t       *signed_message,
+                size_t         len ) {
+  unsigned long long signed_len;
+  int const          failed = pf_sodium_table()->crypto_sign( signed_message, &signed_len,
+                                                              signed_message + PF_SIGNATURE_SZ, len, pair );
+  return failed ? PF_ERR_SODIUM : PF_OK;
+}
+
+int
+pf_key_sign( const pf_key *key,
+             uint8_t      *signed_message,
+             size_t        len ) {
+  key_slot *slot = enter( key );
+  if( PF_UNLIKELY( !slot ) ) {
+    return PF_ERR_CLOSED;
+  }
+  int const rc = sign_with_pair( slot->pair, signed_message, len );
+  leave( slot );
+  return rc;
+}
+
+/* The label keeps this hash apart from RFC 8032's own hash of the seed. */
+
+static int
+fingerprint_of( uint8_t       fingerprint[FINGERPRINT_SZ],
+                const uint8_t pair[PF_PAIR_SZ] ) {
+  static const char label[] = "pacifica_fast: this public key belongs to this seed";
+  uint8_t           input[sizeof( label ) + PF_PAIR_SZ];
+  uint8_t           hash[PF_SHA512_SZ];
+  memcpy( input, label, sizeof( label ) );
+  memcpy( input + sizeof( label ), pair, PF_PAIR_SZ );
+  int const failed = pf_sodium_table()->crypto_hash_sha512( hash, input, sizeof( input ) );
+  memcpy( fingerprint, hash, FINGERPRINT_SZ );
+  pf_wipe( input, sizeof( input ) );
+  pf_wipe( hash, sizeof( hash ) );
+  return failed ? PF_ERR_SODIUM : PF_OK;
+}
+
+/* difference is 0 only if the n bytes are equal; its time tells nothing. */
+
+static unsigned
+difference( const uint8_t *a,
+            const uint8_t *b,
+            size_t         n ) {
+  unsigned d = 0;
+  for( size_t i = 0; i < n; i++ ) {
+    d |= (unsigned)( a[i] ^ b[i] );
+  }
+  return d;
+}
+
+static pair_memory *
+lock_memory( void ) {
+  pf_pages_current( &memory_pages );
+  pair_memory *memory = (pair_memory *)(void *)memory_pages.start;
+  while( atomic_exchange_explicit( &memory->lock, 1U, memory_order_acquire ) ) {
+    pause_briefly();
+  }
+  return memory;
+}
+
+static int
+is_remembered( const uint8_t fingerprint[FINGERPRINT_SZ] ) {
+  pair_memory *memory = lock_memory();
+  unsigned     found  = 0;
+  for( size_t i = 0; i < FINGERPRINTS; i++ ) {
+    found |= difference( memory->fingerprint[i], fingerprint, FINGERPRINT_SZ ) == 0;
+  }
+  atomic_store_explicit( &memory->lock, 0U, memory_order_release );
+  return (int)found;
+}
+
+static void
+remember( const uint8_t fingerprint[FINGERPRINT_SZ] ) {
+  pair_memory *memory = lock_memory();
+  memcpy( memory->fingerprint[memory->next], fingerprint, FINGERPRINT_SZ );
+  memory->next = ( memory->next + 1 ) % FINGERPRINTS;
+  atomic_store_explicit( &memory->lock, 0U, memory_order_release );
+}
+
+static int
+derive_and_compare( const uint8_t pair[PF_PAIR_SZ] ) {
+  uint8_t   pubkey[PF_PUBKEY_SZ];
+  uint8_t   derived[PF_PAIR_SZ];
+  int       rc     = PF_ERR_SODIUM;
+  int const failed = pf_sodium_table()->crypto_sign_seed_keypair( pubkey, derived, pair );
+  if( !failed ) {
+    rc = difference( derived, pair, PF_PAIR_SZ ) ? PF_ERR_MISMATCH : PF_OK;
+  }
+  pf_wipe( derived, sizeof( derived ) );
+  return rc;
+}
+
+static int
+check_pair( const uint8_t pair[PF_PAIR_SZ] ) {
+  uint8_t fingerprint[FINGERPRINT_SZ];
+  int     rc = fingerprint_of( fingerprint, pair );
+  if( rc == PF_OK && !is_remembered( fingerprint ) ) {
+    rc = derive_and_compare( pair );
+    if( rc == PF_OK ) {
+      remember( fingerprint );
+    }
+  }
+  pf_wipe( fingerprint, sizeof( fingerprint ) );
+  return rc;
+}
+
+int
+pf_pair_sign( const uint8_t pair[PF_PAIR_SZ],
+              uint8_t      *signed_message,
+              size_t        len ) {
+  if( !pf_sodium_table() || !memory_pages.start ) {
+    return PF_ERR_UNBOUND;
+  }
+  int const rc = check_pair( pair );
+  return rc == PF_OK ? sign_with_pair( pair, signed_message, len ) : rc;
+}

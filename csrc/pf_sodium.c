@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#include "pf_sodium.h"
+
+static pf_sodium bound_table;
+static int       is_bound;
+
+const pf_sodium *
+pf_sodium_table( void ) {
+  return PF_LIKELY( is_bound ) ? &bound_table : NULL;
+}
+
+int
+pf_sodium_set( const pf_sodium *table ) {
+  if( !table || !table->crypto_sign || !table->crypto_sign_seed_keypair || !table->crypto_hash_sha512 ||
+      !table->randombytes ) {
+    return PF_ERR_ARGUMENT;
+  }
+  bound_table = *table;
+  is_bound    = 1;
+  return PF_OK;
+}
