@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MIT
+"""Private keys: where they come from, and where they never go.
+
+A key lives in one slot of private pages: locked in RAM where the limit allows, kept out
+of core dumps, empty in a forked child, wiped by ``close()`` and at interpreter exit.
+Python never gets it back out: there is no accessor, and repr, pickle, copy and the
+errors of this module do not contain it.
+
+What cannot be wiped is what the caller holds: the string, bytes or environment variable
+that the key came from.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from pacifica_fast._sodium import LONG_INPUT, ffi, lib
+from pacifica_fast.errors import InvalidRequest, KeyClosed
+
+__all__ = ["Keypair"]
+
+SEED_SIZE = 32
+PAIR_SIZE = 64  # seed, then public key
+SIGNATURE_SIZE = 64
+
+# Base58 of 32 bytes has 32 to 44 characters, of 64 bytes 64 to 88: the length tells which.
+_BASE58_SIZES = ((range(32, 45), SEED_SIZE), (range(64, 89), PAIR_SIZE))
+
+_EXPECTED = "expected base58 of a 64-byte Solana secret key (seed and public key) or of a 32-byte seed"
+
+
+class Keypair:
+    """An Ed25519 key pair (RFC 8032) whose private half does not leave the C core.
+
+    Made by one of the ``from_`` class methods or by :meth:`generate`. It is a context
+    manager; leaving it closes the key. It may be used from any thread, and belongs to the
+    process that made it: in a forked child every use raises :class:`KeyClosed`.
+    """
+
+    __slots__ = ("__weakref__", "_end", "_key", "_pid", "_pubkey")
+
+    _key: Any
+    _pubkey: str
+    _pid: int
+    _end: weakref.finalize[Any, Any]
+
+    def __init__(self) -> None:
+        raise TypeError("a Keypair is made by Keypair.from_base58_string, .from_env, .generate, ...")
+
+    @classmethod
+    def from_base58_string(cls, s: str) -> Keypair:
+        """From base58: a 64-byte Solana secret key, its public half compared, or a 32-byte seed.
+
+        Raises :class:`InvalidRequest` without the string.
+        """
+        source, text = type(s).__name__, s
+        del s
+        if isinstance(text, str):
+            keypair = cls._from_text(text)
+            del text
+            if isinstance(keypair, Keypair):
+                return keypair
+            raise InvalidRequest(f"private key: {keypair}")
+        del text
+        raise InvalidRequest(f"private key: expected str, got {source}")
+
+    @classmethod
+    def from_bytes(cls, b: bytes | bytearray | memoryview) -> Keypair:
+        """From 64 bytes, seed and public key, the public half compared; or from a 32-byte seed."""
+        result = cls._from_buffer(b, (SEED_SIZE, PAIR_SIZE))
+        del b
+        if isinstance(result, Keypair):
+            return result
+        raise InvalidRequest(f"private key: {result}")
+
+    @classmethod
+    def from_seed(cls, b: bytes | bytearray | memoryview) -> Keypair:
+        """From the 32-byte seed of RFC 8032, section 5.1.5."""
+        result = cls._from_buffer(b, (SEED_SIZE,))
+        del b
+        if isinstance(result, Keypair):
+            return result
+        raise InvalidRequest(f"seed: {result}")
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> Keypair:
+        """From a Solana ``id.json``: an array of 64 (or 32) numbers.
+
+        Raises :class:`InvalidRequest` if that is not what the file holds, ``OSError`` if it
+        cannot be read.
+        """
+        content = bytearray(Path(path).read_bytes())
+        result = cls._from_numbers(content)
+        lib.pf_wipe_bytes(ffi.from_buffer(content), len(content))
+        if isinstance(result, Keypair):
+            return result
+        raise InvalidRequest(f"{os.fspath(path)}: {result}")
+
+    @classmethod
+    def from_env(cls, name: str = "PACIFICA_PRIVATE_KEY") -> Keypair:
+        """From an environment variable: base58, or the array of a Solana ``id.json``.
+
+        The variable stays in the environment, where child processes and
+        ``/proc/PID/environ`` show it; a file does not have that trouble.
+        """
+        if name not in os.environ:
+            raise InvalidRequest(f"{name}: no such environment variable")
+        text = os.environ[name].strip()
+        result = cls._from_numbers(bytearray(text, "utf-8")) if text.startswith("[") else cls._from_text(text)
+        del text
+        if isinstance(result, Keypair):
+            return result
+        raise InvalidRequest(f"{name}: {result}")
+
+    @classmethod
+    def generate(cls) -> Keypair:
+        """A new key from libsodium's random generator. It can sign; it cannot be read out."""
+        return cls._opened(None)
+
+    # The three readers below return what is wrong as text instead of raising: an error
+    # raised here would carry the secret in the locals of its traceback.
+
+    @classmethod
+    def _from_text(cls, text: str) -> Keypair | str:
+        for lengths, size in _BASE58_SIZES:
+            if len(text) in lengths and text.isascii():
+                secret = bytearray(size)
+                out = ffi.from_buffer(secret)
+                if lib.pf_b58decode_exact(out, size, text.encode(), len(text)) != 0:
+                    return "not base58 of the right length"
+                result = cls._from_buffer(secret, (size,))
+                lib.pf_wipe_bytes(out, size)
+                return result
+        return f"{_EXPECTED}, got {len(text)} characters"
+
+    @classmethod
+    def _from_numbers(cls, content: bytearray) -> Keypair | str:
+        try:
+            fields = content.strip().removeprefix(b"[").removesuffix(b"]").split(b",")
+            secret = bytearray(int(field) for field in fields)
+        except ValueError:
+            return "expected the array of 64 numbers of a Solana id.json"
+        result = cls._from_buffer(secret, (SEED_SIZE, PAIR_SIZE))
+        lib.pf_wipe_bytes(ffi.from_buffer(secret), len(secret))
+        return result
+
+    @classmethod
+    def _from_buffer(cls, secret: bytes | bytearray | memoryview, sizes: tuple[int, ...]) -> Keypair | str:
+        if not isinstance(secret, bytes | bytearray | memoryview):
+            return f"expected bytes, got {type(secret).__name__}"
+        expected = " or ".join(map(str, sizes))
+        if isinstance(secret, memoryview) and not secret.c_contiguous:
+            return f"expected {expected} contiguous bytes"
+        view = ffi.from_buffer(secret)
+        if len(view) not in sizes:
+            return f"expected {expected} bytes, got {len(view)}"
+        keypair = cls._opened(view)
+        if len(view) == PAIR_SIZE and not keypair._has_pubkey(ffi.buffer(view + SEED_SIZE, 32)[:]):
+            keypair.close()
+            return "its public half does not belong to its seed"
+        return keypair
+
+    @classmethod
+    def _opened(cls, seed: Any) -> Keypair:
+        """A key in a slot of its own; ``seed`` is C memory, or None for a random one."""
+        key = ffi.new("pf_key *")
+        raw_pubkey = ffi.new("char[32]")
+        code = lib.pf_key_generate(key, raw_pubkey) if seed is None else lib.pf_key_open_seed(key, raw_pubkey, seed)
+        del seed
+        if code != 0:
+            raise MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")
+        text = ffi.new("char[44]")
+        length = lib.pf_b58encode(text, 44, raw_pubkey, 32)
+        self = object.__new__(cls)
+        self._key = key
+        self._pubkey = bytes(ffi.buffer(text, length)).decode()
+        self._pid = os.getpid()
+        # Also runs when the Keypair is forgotten, and at interpreter exit.
+        self._end = weakref.finalize(self, lib.pf_key_end_detached, key)
+        return self
+
+    def _has_pubkey(self, raw: bytes) -> bool:
+        text = ffi.new("char[44]")
+        return bytes(ffi.buffer(text, lib.pf_b58encode(text, 44, raw, 32))).decode() == self._pubkey
+
+    def pubkey(self) -> str:
+        """The public key in base58, 32 to 44 characters: the account, or the agent wallet."""
+        return self._pubkey
+
+    def sign_message(self, message: bytes) -> bytes:
+        """The 64-byte signature of ``message`` (RFC 8032, section 5.1.6), in about 27 µs.
+
+        Messages over 16 KiB are signed without the GIL. Raises ``TypeError`` for anything
+        but bytes and :class:`KeyClosed` after :meth:`close`.
+        """
+        if type(message) is not bytes:
+            if not isinstance(message, bytes | bytearray | memoryview):
+                raise TypeError(f"message: expected bytes, got {type(message).__name__}")
+            message = bytes(message)  # C reads it without the GIL: nobody else may change it
+        out = ffi.new("char[64]")
+        sign = lib.pf_key_sign_bytes if len(message) <= LONG_INPUT else lib.pf_key_sign_bytes_detached
+        code = sign(out, SIGNATURE_SIZE, self._key, message, len(message))
+        if code < 0:
+            self._fail(code)
+        return bytes(ffi.buffer(out))
+
+    def _fail(self, code: int) -> NoReturn:
+        """Raise what a negative code of a signing call means."""
+        if code == lib.PF_ERR_CLOSED:
+            if os.getpid() != self._pid:
+                raise KeyClosed(
+                    f"the key {self._pubkey} belongs to process {self._pid} and does not cross a fork: "
+                    "load it again in this process"
+                )
+            raise KeyClosed(f"the key {self._pubkey} is closed")
+        if code == lib.PF_ERR_MEMORY:
+            raise MemoryError("no memory to sign")
+        raise RuntimeError(f"signing failed: {ffi.string(lib.pf_error_text(code)).decode()}")
+
+    @property
+    def closed(self) -> bool:
+        """True once :meth:`close` was called."""
+        return not self._end.alive
+
+    def close(self) -> None:
+        """Wait for calls in flight in other threads, then wipe the key. Idempotent."""
+        self._end()
+
+    def __enter__(self) -> Keypair:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Keypair {self._pubkey}{' (closed)' if self.closed else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Keypair cannot be pickled or copied: its private key stays where it is")
+
+    def __copy__(self) -> NoReturn:
+        self.__reduce__()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        self.__reduce__()
