@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""One connection of the asyncio client: plain transport below, TLS and websocket on top."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+from websockets.exceptions import InvalidStatus
+
+from pacifica_fast.errors import ConnectionFailed
+from pacifica_fast.tls import TLS
+from pacifica_fast.websocket import WebSocket
+
+__all__ = ["Link"]
+
+logger = logging.getLogger("pacifica_fast.asyncio")
+
+
+class Link(asyncio.Protocol):
+    """Bytes of a plain asyncio transport on one side, text messages on the other.
+
+    The transport is plain even for ``wss``: asyncio's TLS transport would not say how much
+    it still has to write. With a write buffer limit of 0, :attr:`ready` is exact: while it
+    is true, a write goes to the kernel at once.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        tls: TLS | None,
+        on_message: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._websocket = websocket
+        self._tls = tls
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._writable = True
+        self._failure = ""
+        self.ready = False
+        """True while a message can be sent and will reach the kernel at once."""
+        self.opened: asyncio.Future[None] = loop.create_future()
+        """Done when the upgrade is accepted; fails with :class:`ConnectionFailed`."""
+        self.closed: asyncio.Future[None] = loop.create_future()
+        """Done when the transport is gone."""
+
+    # Sending. encode and write are two steps so that the caller can register the request
+    # between what may fail and what may not be taken back.
+
+    def why_not_ready(self) -> str:
+        """The reason why :attr:`ready` is false, for a person."""
+        if self.closed.done():
+            return self._failure or "the connection is closed"
+        if not self.opened.done():
+            return "the connection is not open yet"
+        if not self._websocket.open or self.is_closing():
+            return self._failure or "the connection is closing"
+        return "earlier data is still waiting for the socket"
+
+    def is_closing(self) -> bool:
+        """True once the transport will not take more, which asyncio may know before it tells."""
+        return self._transport is None or self._transport.is_closing()
+
+    def encode(self, text: bytes) -> bytes:
+        """The bytes of a text message as they go to the socket."""
+        data = self._websocket.send(text)
+        return data if self._tls is None else self._tls.encrypt(data)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the kernel; what it does not take stays in the transport."""
+        assert self._transport is not None  # noqa: S101  # encode came first
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Begin the closing handshake (RFC 6455, section 7)."""
+        self._websocket.close()
+        self._send_protocol_bytes()
+        self._update()
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once."""
+        self._failure = self._failure or reason
+        if self._transport is not None:
+            self._transport.abort()
+        self._update()
+
+    # Callbacks of the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self._transport = transport
+        transport.set_write_buffer_limits(high=0)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            transport.write(self._tls.start())
+        else:
+            self._send_protocol_bytes()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            plain = data if self._tls is None else self._decrypted(data, self._tls)
+        except ssl.SSLError as error:
+            self._fail("tls", _tls_reason(error))
+            return
+        messages = self._websocket.receive(plain) if plain else []
+        self._send_protocol_bytes()
+        self._update()
+        if not self.opened.done():
+            self._check_upgrade()
+        for message in messages:
+            self._on_message(message)
+        if self._tls is not None and self._tls.closed_by_peer:
+            self.eof_received()
+
+    def eof_received(self) -> bool:
+        self._websocket.receive_eof()
+        self._send_protocol_bytes()
+        if self._transport is not None:
+            self._transport.close()
+        self._update()
+        return False
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self.ready = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._update()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._failure:
+            self._failure = f"connection lost: {exc}"
+        if not self._failure:
+            self._websocket.receive_eof()
+            self._failure = self._websocket.close_reason
+        self._update()
+        if not self.closed.done():
+            self.closed.set_result(None)
+        if not self.opened.done():
+            stage = "upgrade" if self._tls is None or self._tls.established else "tls"
+            self.opened.set_exception(ConnectionFailed(stage, self._failure))
+        self._on_lost(self._failure)
+
+    # Inside.
+
+    def _decrypted(self, data: bytes, tls: TLS) -> bytes:
+        was_established = tls.established
+        plain, reply = tls.receive(data)
+        if reply:
+            self.write(reply)
+        if tls.established and not was_established:
+            self._send_protocol_bytes()
+        return plain
+
+    def _send_protocol_bytes(self) -> None:
+        if self._tls is not None and not self._tls.established:
+            return
+        data = self._websocket.to_send()
+        if data and not self.is_closing():
+            self.write(data if self._tls is None else self._tls.encrypt(data))
+
+    def _check_upgrade(self) -> None:
+        error = self._websocket.handshake_error
+        if isinstance(error, InvalidStatus):
+            status = error.response.status_code
+            self._fail("upgrade", f"the exchange answered HTTP {status}", status)
+        elif error is not None:
+            self._fail("upgrade", str(error))
+        elif self._websocket.open:
+            self.opened.set_result(None)
+
+    def _fail(self, stage: str, reason: str, status: int | None = None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionFailed(stage, reason, status))
+        self.abort(f"{stage}: {reason}")
+
+    def _update(self) -> None:
+        self.ready = self._websocket.open and self._writable and not self.is_closing()
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    return error.reason or str(error)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""The protocol without I/O: requests in flight, their fates, and the heartbeat.
+
+A driver gives the session its clock (monotonic seconds), the texts that arrive, and the
+news that the connection is gone; it gets back requests to register and texts to send.
+Whatever happens, every request that was sent ends exactly once.
+
+Reconnecting, the exchange's clock and the credits will live here too: what they need from
+the wire passes through :meth:`Session.receive` and :meth:`Session.tick`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from pacifica_fast import ids
+from pacifica_fast.errors import OutcomeUnknown
+from pacifica_fast.replies import Ack, error_text, read_reply
+
+__all__ = ["PING", "Pending", "Session"]
+
+logger = logging.getLogger("pacifica_fast.session")
+
+PING = b'{"method":"ping"}'
+"""Keeps the connection open: the exchange closes it after 60 s without a message sent."""
+
+_RING_SIZE = 32
+_SHOWN = 200  # bytes of a strange message that go to the log
+
+
+class Pending:
+    """A request that was sent, and in time its outcome. Made by a session, ahead of time.
+
+    ``id`` is the request id, ``operation`` what was asked for, ``sent_at`` and
+    ``settled_at`` are seconds of the driver's monotonic clock.
+    """
+
+    __slots__ = ("_outcome", "actions", "id", "number", "operation", "sent_at", "settled_at")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.id = ids.text_of(number)
+        self.operation = ""
+        self.actions = 0
+        self.sent_at = 0.0
+        self.settled_at = 0.0
+        self._outcome: Ack | Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        """True once the outcome is known, or known to stay unknown."""
+        return self._outcome is not None
+
+    def outcome(self) -> Any:
+        """The acknowledgement; raises the error it ended with instead. Only when done."""
+        if self._outcome is None:
+            raise RuntimeError(f"{self.operation} {self.id} has not ended yet")
+        if isinstance(self._outcome, Exception):
+            raise self._outcome.with_traceback(None)
+        return self._outcome
+
+    def _settle(self, outcome: Ack | Exception, now: float) -> None:
+        """Take the outcome; drivers add whatever wakes those who wait."""
+        self._outcome = outcome
+        self.settled_at = now
+
+    def __repr__(self) -> str:
+        state = "in flight" if self._outcome is None else type(self._outcome).__name__
+        return f"<Pending {self.operation} {self.id} {state}>"
+
+
+P = TypeVar("P", bound=Pending)
+
+
+class Session(Generic[P]):
+    """The requests of one connection.
+
+    ``make_pending`` makes a driver's kind of :class:`Pending` for a request number.
+    ``timeout`` and ``heartbeat`` are in seconds: how long a reply may take, and how long
+    the session lets the line be silent before it wants to ping.
+
+    Sending is in three steps, so that nothing but the write lies between the decision and
+    the wire: :meth:`next` (a request registered beforehand; build its text with its
+    number), :meth:`sent`, write, and :meth:`refill`.
+    """
+
+    def __init__(
+        self, make_pending: Callable[[int], P], *, timeout: float, heartbeat: float, now: float
+    ) -> None:
+        self.timeout = timeout
+        self.heartbeat = heartbeat
+        self.last_sent = now
+        self._make_pending = make_pending
+        self._numbers: range = range(0)
+        self._ring: deque[P] = deque()
+        # By request id, in the order in which they are sent, those not sent yet at the end.
+        self._registered: dict[str, P] = {}
+        # An error without id may explain a request that gets no reply.
+        self._stray_error = ""
+        self._stray_error_at = 0.0
+        self.refill()
+
+    # Sending.
+
+    def next(self) -> P:
+        """The next registered request. It stays the next one until :meth:`sent`."""
+        if not self._ring:
+            self.refill()
+        return self._ring[0]
+
+    def sent(self, pending: P, operation: str, now: float, actions: int = 0) -> None:
+        """``pending``, just got from :meth:`next`, is about to be written."""
+        self._ring.popleft()
+        pending.operation = operation
+        pending.actions = actions
+        pending.sent_at = self.last_sent = now
+
+    def refill(self) -> None:
+        """Register requests ahead: call it after a write, and when idle."""
+        while len(self._ring) < _RING_SIZE:
+            if not self._numbers:
+                self._numbers = ids.reserve(_RING_SIZE * 8)
+            pending = self._make_pending(self._numbers[0])
+            self._numbers = self._numbers[1:]
+            self._ring.append(pending)
+            self._registered[pending.id] = pending
+
+    def settle(self, pending: P, outcome: Ack | Exception, now: float) -> bool:
+        """End a request that was sent; False if it had ended before."""
+        if self._registered.pop(pending.id, None) is None:
+            return False
+        pending._settle(outcome, now)
+        return True
+
+    # Receiving.
+
+    def receive(self, text: bytes, now: float) -> dict[str, Any] | None:
+        """Take a message of the exchange; returned if it is for a channel and not a reply."""
+        try:
+            message = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            logger.warning("message is not JSON: %r", text[:_SHOWN])
+            return None
+        if type(message) is not dict:
+            logger.warning("message is no object: %r", text[:_SHOWN])
+            return None
+        if "id" in message or "code" in message:
+            self._reply(message, text, now)
+            return None
+        return message if message.get("channel") != "pong" else None
+
+    def _reply(self, reply: dict[str, Any], text: bytes, now: float) -> None:
+        request_id = reply.get("id")
+        pending = self._registered.get(request_id) if type(request_id) is str else None
+        if pending is None:
+            if request_id is None:
+                self._stray_error = f"{reply.get('code')}: {error_text(reply)}"
+                self._stray_error_at = now
+                logger.warning("reply without an id, given to no request: %r", text[:_SHOWN])
+            else:
+                logger.warning("reply to no request in flight: %r", text[:_SHOWN])
+        elif not pending.operation:
+            logger.warning("reply to a request that was not sent: %r", text[:_SHOWN])
+        else:
+            self.settle(pending, read_reply(reply, pending.id, pending.operation, pending.actions), now)
+
+    # Time, and the end.
+
+    def tick(self, now: float) -> bytes | None:
+        """End what has waited too long; return the ping if one is due. Call it often enough."""
+        self._expire(now)
+        self.refill()
+        if now - self.last_sent >= self.heartbeat:
+            self.last_sent = now
+            return PING
+        return None
+
+    def _expire(self, now: float) -> None:
+        expired = []
+        for pending in self._registered.values():
+            if not pending.operation or now - pending.sent_at < self.timeout:
+                break
+            expired.append(pending)
+        for pending in expired:
+            reason = f"no reply within {self.timeout:g} s"
+            if self._stray_error_at >= pending.sent_at and self._stray_error:
+                reason += f" (the exchange sent an error without id meanwhile: {self._stray_error})"
+            self.settle(pending, OutcomeUnknown(reason, pending.id), now)
+
+    def lost(self, reason: str, now: float) -> None:
+        """The connection is gone: the outcome of everything in flight is unknown."""
+        for pending in self.in_flight():
+            self.settle(pending, OutcomeUnknown(reason, pending.id), now)
+
+    def in_flight(self) -> list[P]:
+        """The requests that were sent and have not ended, oldest first."""
+        return [pending for pending in self._registered.values() if pending.operation]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""TLS without I/O: bytes in, bytes out, over ``ssl.SSLObject`` and two memory BIOs.
+
+The drivers own the socket. An event loop's own TLS transport would hide how much it has
+not written yet, and a socket object of the ssl module must not be shared by threads.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+__all__ = ["TLS"]
+
+_READ_SIZE = 256 * 1024
+
+
+class TLS:
+    """One client connection. Not safe to call from two threads at once: OpenSSL forbids it.
+
+    ``context`` decides what is verified; ``server_hostname`` is verified and sent (SNI).
+    Errors of the handshake and of the records are ``ssl.SSLError``.
+    """
+
+    __slots__ = ("_incoming", "_object", "_outgoing", "closed_by_peer", "established")
+
+    def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self.established = False
+        """True once the handshake is complete."""
+        self.closed_by_peer = False
+        """True once the peer said, authenticated, that it sends no more."""
+
+    def start(self) -> bytes:
+        """The first flight of the handshake."""
+        self._handshake()
+        return self._outgoing.read()
+
+    def receive(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take bytes from the wire; return the plain bytes they hold, and bytes to send back."""
+        self._incoming.write(data)
+        if not self.established:
+            self._handshake()
+        plain = b""
+        if self.established:
+            pieces = []
+            try:
+                while piece := self._object.read(_READ_SIZE):
+                    pieces.append(piece)
+                self.closed_by_peer = True
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLZeroReturnError:
+                self.closed_by_peer = True
+            plain = b"".join(pieces)
+        return plain, self._outgoing.read()
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Plain bytes as bytes for the wire. Only when established."""
+        view = memoryview(data)
+        while view:  # a call takes no more than one record, 16 KiB (RFC 8446, section 5.1)
+            view = view[self._object.write(view) :]
+        return self._outgoing.read()
+
+    def close(self) -> bytes:
+        """The alert that says we send no more (RFC 8446, section 6.1)."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:
+            pass  # the peer's own alert need not be there
+        return self._outgoing.read()
+
+    def version(self) -> str | None:
+        """The protocol agreed on, ``TLSv1.3`` or ``TLSv1.2``."""
+        return self._object.version()
+
+    def _handshake(self) -> None:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        self.established = True

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""The session, driven by a clock that the tests turn by hand."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
+from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.session import PING, Pending, Session
+
+
+def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> Session[Pending]:
+    return Session(Pending, timeout=timeout, heartbeat=heartbeat, now=0.0)
+
+
+def send(session: Session[Pending], now: float = 0.0, operation: str = "cancel_order", actions: int = 0) -> Pending:
+    pending = session.next()
+    session.sent(pending, operation, now, actions)
+    session.refill()
+    return pending
+
+
+def reply(pending: Pending, **fields: Any) -> bytes:
+    return orjson.dumps({"id": pending.id, "type": pending.operation, "t": 1749223343610} | fields)
+
+
+def test_every_request_has_an_id_of_its_own() -> None:
+    session = new_session()
+    seen = {send(session).id for _ in range(1000)}
+    assert len(seen) == 1000
+    assert all(len(request_id) == 36 for request_id in seen)
+
+
+def test_next_stays_the_next_one_until_sent() -> None:
+    session = new_session()
+    assert session.next() is session.next()
+    pending = send(session)
+    assert session.next() is not pending
+
+
+def test_documented_cancel_reply() -> None:
+    """docs.pacifica.fi, websocket cancel order: the response example."""
+    session = new_session()
+    pending = send(session)
+    client_order_id = "79f948fd-7556-4066-a128-083f3ea49322"
+    text = reply(pending, code=200, data={"I": client_order_id, "i": None, "s": "BTC"})
+    assert session.receive(text, 0.5) is None
+    ack = pending.outcome()
+    assert ack == CancelAck(
+        pending.id,
+        "cancel_order",
+        1749223343610,
+        {"I": client_order_id, "i": None, "s": "BTC"},
+        None,
+        "BTC",
+        None,
+        client_order_id,
+    )
+    assert (pending.sent_at, pending.settled_at) == (0.0, 0.5)
+    assert session.in_flight() == []
+
+
+def test_cancel_all_reply() -> None:
+    session = new_session()
+    pending = send(session, operation="cancel_all_orders")
+    session.receive(reply(pending, code=200, data={"cancelled_count": 10}), 0.1)
+    ack = pending.outcome()
+    assert isinstance(ack, CancelAllAck)
+    assert ack.cancelled_count == 10
+
+
+def test_batch_reply_tells_each_action() -> None:
+    session = new_session()
+    pending = send(session, operation="batch_orders", actions=2)
+    results = [{"success": True, "order_id": 7, "symbol": "BTC"}, {"success": False, "error": "Order not found"}]
+    session.receive(reply(pending, code=200, data={"results": results}), 0.1)
+    ack = pending.outcome()
+    assert isinstance(ack, BatchAck)
+    assert [(result.success, result.order_id, result.error) for result in ack.results] == [
+        (True, 7, None),
+        (False, None, "Order not found"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        None,
+        [],
+        [{"success": True}],
+        [{"success": True}] * 3,
+        [{"success": True}, {"success": "yes"}],
+        [{"success": True}, 5],
+        {"0": {"success": True}},
+    ],
+)
+def test_batch_reply_that_does_not_tell_each_action(results: Any) -> None:
+    session = new_session()
+    pending = send(session, operation="batch_orders", actions=2)
+    session.receive(reply(pending, code=200, data={"results": results}), 0.1)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 403, 420, 429, 500, 999])
+@pytest.mark.parametrize("field", ["err", "error"])
+def test_rejections(code: int, field: str) -> None:
+    session = new_session()
+    pending = send(session)
+    rl = {"r": 1245, "q": 1250, "t": 56}
+    session.receive(reply(pending, code=code, rl=rl, **{field: "Failed to cancel order"}), 0.1)
+    with pytest.raises(Rejected) as caught:
+        pending.outcome()
+    error = caught.value
+    assert (error.code, error.message, error.request_id) == (code, "Failed to cancel order", pending.id)
+    assert str(error) == f"{code}: Failed to cancel order"
+    assert isinstance(error, SignatureRejected) == (code in (401, 402))
+    assert isinstance(error, RateLimited) == (code == 429)
+    if isinstance(error, RateLimited):
+        assert error.retry_after == 56
+
+
+def test_credits_are_a_tenth_of_what_is_on_the_wire() -> None:
+    session = new_session()
+    pending = send(session)
+    session.receive(reply(pending, code=200, data={}, rl={"r": 1245, "q": 1250, "t": 56}), 0.1)
+    credits = pending.outcome().credits
+    assert (credits.remaining, credits.quota, credits.refresh) == (124.5, 125.0, 56.0)
+
+
+@pytest.mark.parametrize("code", [None, "200", 200.0, True, [200]])
+def test_a_reply_without_a_proper_code_says_nothing(code: Any) -> None:
+    session = new_session()
+    pending = send(session)
+    session.receive(reply(pending, code=code, data={}), 0.1)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_a_reply_of_another_type_is_no_answer() -> None:
+    session = new_session()
+    pending = send(session)
+    session.receive(orjson.dumps({"id": pending.id, "code": 200, "type": "create_order", "data": {}}), 0.1)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+STRANGE = [
+    b"",
+    b"not json",
+    b"\xff\xfe",
+    b"[]",
+    b"5",
+    b'{"id":null,"code":200}',
+    b'{"id":5,"code":200}',
+    b'{"id":["x"],"code":200}',
+    b'{"id":"00000000-0000-4000-8000-000000000001","code":200}',
+    b'{"code":401,"err":"Invalid message"}',
+    b'{"channel":"pong"}',
+    b'{"channel":5}',
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_strange_messages_reach_no_request(text: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    session = new_session()
+    pending = send(session)
+    with caplog.at_level(logging.WARNING):
+        session.receive(text, 0.1)
+    assert not pending.done
+    assert bool(caplog.records) == (text not in (b'{"channel":"pong"}', b'{"channel":5}', b"{}"))
+
+
+def test_a_channel_message_is_handed_on() -> None:
+    message = {"channel": "account_order_updates", "data": []}
+    assert new_session().receive(orjson.dumps(message), 0.0) == message
+
+
+def test_a_second_reply_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    session = new_session()
+    pending = send(session)
+    session.receive(reply(pending, code=200, data={"s": "BTC"}), 0.1)
+    first = pending.outcome()
+    session.receive(reply(pending, code=420, err="Failed to cancel order"), 0.2)
+    assert pending.outcome() is first
+    assert "no request in flight" in caplog.text
+
+
+def test_a_reply_to_a_request_that_was_not_sent(caplog: pytest.LogCaptureFixture) -> None:
+    session = new_session()
+    waiting = session.next()
+    session.receive(orjson.dumps({"id": waiting.id, "code": 200, "data": {}}), 0.1)
+    assert not waiting.done
+    assert "was not sent" in caplog.text
+    session.sent(waiting, "cancel_order", 1.0)
+    session.receive(reply(waiting, code=200, data={}), 1.1)
+    assert waiting.done
+
+
+def test_timeouts_end_only_what_has_waited_long_enough() -> None:
+    session = new_session(timeout=5.0)
+    early, late = send(session, now=0.0), send(session, now=3.0)
+    session.tick(4.9)
+    assert not early.done
+    session.tick(5.0)
+    assert early.done
+    assert not late.done
+    with pytest.raises(OutcomeUnknown, match=r"no reply within 5 s") as caught:
+        early.outcome()
+    assert caught.value.request_id == early.id
+    session.tick(8.0)
+    assert late.done
+
+
+def test_a_timeout_tells_of_an_error_without_id() -> None:
+    session = new_session()
+    pending = send(session, now=1.0)
+    session.receive(b'{"code":401,"err":"Invalid message"}', 1.5)
+    session.tick(6.0)
+    with pytest.raises(OutcomeUnknown, match="401: Invalid message"):
+        pending.outcome()
+    # but not of one from before the request
+    later = send(session, now=7.0)
+    session.tick(12.0)
+    with pytest.raises(OutcomeUnknown) as caught:
+        later.outcome()
+    assert "Invalid message" not in str(caught.value)
+
+
+def test_a_late_reply_settles_nothing() -> None:
+    session = new_session()
+    pending = send(session)
+    session.tick(5.0)
+    session.receive(reply(pending, code=200, data={}), 5.1)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_a_lost_connection_ends_everything_in_flight() -> None:
+    session = new_session()
+    pendings = [send(session) for _ in range(100)]
+    answered = pendings[7]
+    session.receive(reply(answered, code=200, data={}), 0.1)
+    session.lost("connection lost: reset by peer", 0.2)
+    for pending in pendings:
+        assert pending.done
+        if pending is not answered:
+            with pytest.raises(OutcomeUnknown, match="reset by peer"):
+                pending.outcome()
+    assert isinstance(answered.outcome(), CancelAck)
+    assert session.in_flight() == []
+
+
+def test_heartbeat_counts_from_the_last_message_sent() -> None:
+    session = new_session(heartbeat=30.0)
+    assert session.tick(29.9) is None
+    assert session.tick(30.0) == PING
+    assert session.tick(59.9) is None
+    send(session, now=59.9)
+    assert session.tick(60.0) is None
+    assert session.tick(89.9) == PING
+
+
+def test_nothing_is_kept_of_requests_that_ended() -> None:
+    session = new_session()
+    size = len(session._registered)
+    for turn in range(5000):
+        pending = send(session, now=float(turn))
+        session.receive(reply(pending, code=200, data={}), float(turn))
+    assert len(session._registered) == size
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+reply_fields = st.dictionaries(
+    st.sampled_from(["code", "data", "t", "type", "err", "error", "rl", "channel"]),
+    json_values | st.sampled_from([200, 420, "cancel_order", {"r": 1, "q": 2, "t": 3}]),
+)
+
+
+@given(reply_fields, st.booleans())
+def test_no_reply_breaks_the_session_or_invents_a_fate(fields: dict[str, Any], with_id: bool) -> None:
+    session = new_session()
+    pending, other = send(session), send(session)
+    message = fields | ({"id": pending.id} if with_id else {})
+    try:
+        text = orjson.dumps(message)
+    except orjson.JSONEncodeError:  # an int of more than 64 bits, or a lone surrogate
+        return
+    session.receive(text, 0.1)
+    assert not other.done
+    assert pending.done == with_id
+    if with_id and not isinstance(pending._outcome, Exception):
+        assert fields["code"] == 200
+    if isinstance(pending._outcome, Rejected):
+        assert fields["code"] == pending._outcome.code
