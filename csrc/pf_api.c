@@ -132,6 +132,9 @@ pf_canonicalize( char       *out,
   pf_json_measure( text, len, &size );
   size_t const work_sz = pf_json_work_sz( &size );
   *position            = 0;
+  if( len > UINT32_MAX ) {
+    return PF_ERR_JSON_LENGTH;
+  }
   if( work_sz > STACK_WORK_SZ || !work_sz ) {
     work = heap_work = work_sz ? malloc( work_sz ) : NULL;
     if( !work ) {

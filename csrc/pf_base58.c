@@ -49,35 +49,98 @@ store_be32( uint8_t *p,
   p[3] = (uint8_t)v;
 }
 
+/* carry_some takes every limb below 2^35 without waiting for its
+   neighbour; carry_all, at the end, makes them digits of base 58^5. */
+
 static void
-carry_limbs( uint64_t limbs[LIMBS] ) {
-  for( size_t j = LIMBS - 1; j > 0; j-- ) {
-    limbs[j - 1] += limbs[j] / LIMB_BASE;
-    limbs[j] %= LIMB_BASE;
+carry_some( uint64_t limbs[LIMBS] ) {
+  uint64_t quotient[LIMBS + 1];
+  quotient[LIMBS] = 0;
+  for( size_t j = 0; j < LIMBS; j++ ) {
+    quotient[j] = limbs[j] / LIMB_BASE;
+    limbs[j] -= quotient[j] * LIMB_BASE;
+  }
+  for( size_t j = 0; j < LIMBS; j++ ) {
+    limbs[j] += quotient[j + 1];
   }
 }
 
 static void
-digits_of_limbs( uint8_t        digits[DIGITS],
-                 const uint64_t limbs[LIMBS] ) {
+carry_all( uint64_t limbs[LIMBS] ) {
+  for( size_t j = LIMBS - 1; j > 0; j-- ) {
+    uint64_t const quotient = limbs[j] / LIMB_BASE;
+    limbs[j] -= quotient * LIMB_BASE;
+    limbs[j - 1] += quotient;
+  }
+}
+
+/* Indexed by digits of what is public: keys are decoded, never encoded,
+   by this file. */
+
+static const char alphabet[] = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+
+static void
+text_of_limbs( char           text[DIGITS],
+               const uint64_t limbs[LIMBS] ) {
   for( size_t j = 0; j < LIMBS; j++ ) {
     uint32_t v = (uint32_t)limbs[j];
     for( size_t k = LIMB_DIGITS; k-- > 0; ) {
-      digits[j * LIMB_DIGITS + k] = (uint8_t)( v % 58U );
-      v /= 58U;
+      uint32_t const quotient   = v / 58U;
+      text[j * LIMB_DIGITS + k] = alphabet[v - quotient * 58U];
+      v                         = quotient;
     }
   }
 }
 
-/* The alphabet, by its runs: 1-9, A-H, J-N, P-Z, a-k, m-z. */
+/* to_skip is how many leading ones do not stand for a leading zero
+   byte. */
 
-static void
-characters_of_digits( uint8_t text[DIGITS] ) {
-  for( size_t i = 0; i < DIGITS; i++ ) {
-    unsigned const d = text[i];
-    text[i]          = (uint8_t)( d + '1' + 7U * ( d > 8 ) + ( d > 16 ) + ( d > 21 ) + 6U * ( d > 32 ) + ( d > 43 ) );
+static size_t
+to_skip( const char     text[DIGITS],
+         const uint8_t *bytes,
+         size_t         n ) {
+  size_t ones  = 0;
+  size_t zeros = 0;
+  while( ones < DIGITS && text[ones] == '1' ) {
+    ones++;
   }
+  while( zeros < n && bytes[zeros] == 0 ) {
+    zeros++;
+  }
+  return ones - zeros;
 }
+
+int
+pf_base58_put( pf_writer     *w,
+               const uint8_t *bytes,
+               size_t         n ) {
+  if( PF_UNLIKELY( n != 32 && n != 64 ) ) {
+    return PF_ERR_ARGUMENT;
+  }
+  /* Five products of less than 2^61.3 each fit above the 2^35 that
+     carry_some leaves. */
+  uint64_t     limbs[LIMBS] = { 0 };
+  size_t const words        = n / 4;
+  size_t const first_row    = WORDS_MAX - words;
+  for( size_t i = 0; i < words; i++ ) {
+    uint64_t const word = load_be32( bytes + 4 * i );
+    size_t const   row  = first_row + i;
+    for( size_t j = row + 1; j < LIMBS; j++ ) { /* zeros up to there */
+      limbs[j] += word * word_limbs[row][j];
+    }
+    if( i % 5 == 4 ) {
+      carry_some( limbs );
+    }
+  }
+  carry_all( limbs );
+  char text[DIGITS];
+  text_of_limbs( text, limbs );
+  size_t const skip = to_skip( text, bytes, n );
+  pf_put( w, text + skip, DIGITS - skip );
+  return PF_OK;
+}
+
+/* Decoding, fit for secrets. */
 
 /* leading_zeros counts them without looking away at the first other
    byte. */
@@ -92,37 +155,6 @@ leading_zeros( const uint8_t *bytes,
     count += leading;
   }
   return count;
-}
-
-int
-pf_base58_put( pf_writer     *w,
-               const uint8_t *bytes,
-               size_t         n ) {
-  if( PF_UNLIKELY( n != 32 && n != 64 ) ) {
-    return PF_ERR_ARGUMENT;
-  }
-  /* A limb holds less than 58^5 < 2^29.3 after a carry, and six products
-     of less than 2^61.3 each still fit above that. */
-  uint64_t     limbs[LIMBS] = { 0 };
-  size_t const words        = n / 4;
-  size_t const first_row    = WORDS_MAX - words;
-  for( size_t i = 0; i < words; i++ ) {
-    uint64_t const word = load_be32( bytes + 4 * i );
-    for( size_t j = 0; j < LIMBS; j++ ) {
-      limbs[j] += word * word_limbs[first_row + i][j];
-    }
-    if( i % 6 == 5 || i + 1 == words ) {
-      carry_limbs( limbs );
-    }
-  }
-  uint8_t text[DIGITS];
-  digits_of_limbs( text, limbs );
-  size_t const skip = leading_zeros( text, DIGITS ) - leading_zeros( bytes, n );
-  characters_of_digits( text );
-  pf_put( w, text + skip, DIGITS - skip );
-  pf_wipe( text, sizeof( text ) );
-  pf_wipe( limbs, sizeof( limbs ) );
-  return PF_OK;
 }
 
 /* within is 1 if lo <= c <= hi, by subtraction: a comparison may become

@@ -5,9 +5,9 @@
 /* pf_base58.h: base58 with the Bitcoin alphabet, as Solana and Pacifica
    write keys and signatures.  A leading zero byte is a leading '1'.
 
-   Characters are computed, not looked up, and no loop bound and no
-   branch depends on the value: private keys come in as base58.  What
-   does show is the length of the text. */
+   Private keys come in as base58, and none ever goes out.  So decoding
+   is branch-free: nothing but the length of the text shows in its time
+   or its memory accesses.  Encoding is for public values, and is not. */
 
 #include "pf_base.h"
 
@@ -18,8 +18,7 @@
 /* pf_base58_put appends the base58 of n bytes, n being 32 or 64: 32 to
    PF_BASE58_32_MAX_LEN, or 64 to PF_BASE58_64_MAX_LEN characters.
    Returns PF_OK or, for any other n, PF_ERR_ARGUMENT; running out of
-   room shows in w.  Constant time but for the number of leading zero
-   bytes. */
+   room shows in w. */
 
 int
 pf_base58_put( pf_writer     *w,

@@ -33,7 +33,7 @@ _Static_assert( sizeof( key_slot ) == SLOT_SZ, "a slot is SLOT_SZ bytes" );
 /* What pf_pair_sign remembers: hashes of pairs found consistent. */
 
 #define FINGERPRINT_SZ 32
-#define FINGERPRINTS 32
+#define FINGERPRINTS 16
 
 typedef struct {
   atomic_uint lock;
@@ -163,7 +163,7 @@ own_pages( const key_slot *slot ) {
 static key_slot *
 enter( const pf_key *key ) {
   key_slot *slot = key->slot;
-  if( PF_UNLIKELY( !slot ) ) {
+  if( PF_UNLIKELY( !slot || !key->generation ) ) { /* generation 0 is a free slot's */
     return NULL;
   }
   own_pages( slot );
@@ -191,7 +191,7 @@ pause_briefly( void ) {
 int
 pf_key_close( const pf_key *key ) {
   key_slot *slot = key->slot;
-  if( !slot ) {
+  if( !slot || !key->generation ) {
     return PF_ERR_CLOSED;
   }
   own_pages( slot );
@@ -235,13 +235,15 @@ pf_key_sign( const pf_key *key,
   return rc;
 }
 
-/* The label keeps this hash apart from RFC 8032's own hash of the seed. */
+/* The label keeps this hash apart from RFC 8032's own hash of the seed.
+   Label and pair fit one block of SHA-512, which has 111 bytes for them. */
 
 static int
 fingerprint_of( uint8_t       fingerprint[FINGERPRINT_SZ],
                 const uint8_t pair[PF_PAIR_SZ] ) {
-  static const char label[] = "pacifica_fast: this public key belongs to this seed";
+  static const char label[] = "pacifica_fast: a pair that belongs together";
   uint8_t           input[sizeof( label ) + PF_PAIR_SZ];
+  _Static_assert( sizeof( input ) <= 111, "one block of SHA-512" );
   uint8_t           hash[PF_SHA512_SZ];
   memcpy( input, label, sizeof( label ) );
   memcpy( input + sizeof( label ), pair, PF_PAIR_SZ );
@@ -252,15 +254,20 @@ fingerprint_of( uint8_t       fingerprint[FINGERPRINT_SZ],
   return failed ? PF_ERR_SODIUM : PF_OK;
 }
 
-/* difference is 0 only if the n bytes are equal; its time tells nothing. */
+/* difference is 0 only if the n bytes, a multiple of 8, are equal; its
+   time tells nothing. */
 
-static unsigned
+static uint64_t
 difference( const uint8_t *a,
             const uint8_t *b,
             size_t         n ) {
-  unsigned d = 0;
-  for( size_t i = 0; i < n; i++ ) {
-    d |= (unsigned)( a[i] ^ b[i] );
+  uint64_t d = 0;
+  for( size_t i = 0; i < n; i += 8 ) {
+    uint64_t x;
+    uint64_t y;
+    memcpy( &x, a + i, 8 );
+    memcpy( &y, b + i, 8 );
+    d |= x ^ y;
   }
   return d;
 }
