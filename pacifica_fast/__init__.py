@@ -10,6 +10,7 @@ from __future__ import annotations
 from pacifica_fast.base58 import b58decode, b58encode
 from pacifica_fast.canonical import canonicalize
 from pacifica_fast.errors import (
+    ConnectionFailed,
     InvalidJSON,
     InvalidRequest,
     KeyClosed,
@@ -19,11 +20,13 @@ from pacifica_fast.errors import (
     RateLimited,
     Rejected,
     SignatureRejected,
+    WrongThread,
 )
 from pacifica_fast.keys import Keypair
 from pacifica_fast.signer import Request, Signed, Signer
 
 __all__ = [
+    "ConnectionFailed",
     "InvalidJSON",
     "InvalidRequest",
     "KeyClosed",
@@ -37,6 +40,7 @@ __all__ = [
     "SignatureRejected",
     "Signed",
     "Signer",
+    "WrongThread",
     "b58decode",
     "b58encode",
     "canonicalize",
