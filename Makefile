@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CORE   := $(wildcard csrc/*.c csrc/*.h) csrc/build_native.py setup.py pyproject.toml
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test lint bench sanitize format clean
+
+help:
+	@echo "make demo      cancels on the embedded mock exchange, over TLS"
+	@echo "make test      the C tests and the Python tests"
+	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
+	@echo "make bench     the benchmarks, interleaved, with ratios"
+	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan"
+
+demo: $(VENV)/installed
+	@$(BIN)/pacifica-fast demo
+
+test: $(VENV)/installed-test
+	$(MAKE) --no-print-directory -C csrc/tests
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	.ci/lint-c
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks
+
+sanitize: $(VENV)/installed-test
+	$(MAKE) --no-print-directory -C csrc/tests SANITIZE=address,undefined
+	.ci/sanitize-python $(VENV)
+
+format: $(VENV)/installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	clang-format -i csrc/*.c csrc/*.h csrc/tests/*.c csrc/tests/*.h
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info pacifica_fast/_native.* csrc/tests/build
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("pacifica_fast needs Python 3.11 or newer; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python $(CORE)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	@$(PIP) --editable '.[$*]'
+	@touch $@
