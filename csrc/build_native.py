@@ -53,7 +53,12 @@ def flags() -> tuple[list[str], list[str]]:
     else:
         compile_args += ["-O3", "-g0"]
     if sanitizers := os.environ.get("PACIFICA_FAST_SANITIZE"):
-        compile_args += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
+        compile_args += [
+            f"-fsanitize={sanitizers}",
+            "-fno-sanitize-recover=all",
+            "-fno-omit-frame-pointer",
+            "-g",
+        ]
         link_args += [f"-fsanitize={sanitizers}"]
     if os.environ.get("PACIFICA_FAST_COVERAGE"):
         compile_args += ["--coverage"]

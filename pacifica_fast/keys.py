@@ -169,7 +169,10 @@ class Keypair:
         """A key in a slot of its own; ``seed`` is C memory, or None for a random one."""
         key = ffi.new("pf_key *")
         raw_pubkey = ffi.new("char[32]")
-        code = lib.pf_key_generate(key, raw_pubkey) if seed is None else lib.pf_key_open_seed(key, raw_pubkey, seed)
+        if seed is None:
+            code = lib.pf_key_generate(key, raw_pubkey)
+        else:
+            code = lib.pf_key_open_seed(key, raw_pubkey, seed)
         del seed
         if code != 0:
             raise MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")

@@ -135,8 +135,8 @@ def _rejection(code: int, reply: dict[str, Any], request_id: str) -> Rejected:
     if code in _SIGNATURE_CODES:
         return SignatureRejected(code, message, request_id)
     if code == _RATE_LIMIT_CODE:
-        credits = read_credits(reply)
-        return RateLimited(code, message, request_id, credits.refresh if credits else None)
+        limit = read_credits(reply)
+        return RateLimited(code, message, request_id, limit.refresh if limit else None)
     return Rejected(code, message, request_id)
 
 

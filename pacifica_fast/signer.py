@@ -223,7 +223,15 @@ class Signer:
                 raise InvalidRequest("order_id and client_order_id: give exactly one")
             client_id = _checked_id("client_order_id", client_order_id)
             n = lib.pf_cancel_client_order_id(
-                buffer[0], _REQUEST_MAX, template, client_id, len(client_id), when, number, own_id, len(own_id)
+                buffer[0],
+                _REQUEST_MAX,
+                template,
+                client_id,
+                len(client_id),
+                when,
+                number,
+                own_id,
+                len(own_id),
             )
         if n < 0:
             self._fail(n)
@@ -243,7 +251,8 @@ class Signer:
     ) -> Request:
         """Cancel all orders of ``symbol``, or of every symbol; reduce-only ones stay if asked."""
         if type(exclude_reduce_only) is not bool:
-            raise InvalidRequest(f"exclude_reduce_only: expected bool, got {type(exclude_reduce_only).__name__}")
+            kind = type(exclude_reduce_only).__name__
+            raise InvalidRequest(f"exclude_reduce_only: expected bool, got {kind}")
         window = self._window if expiry_window is None else _checked_ms("expiry_window", expiry_window)
         name = "" if symbol is None else _checked_symbol(symbol)
         template = self._cancel_all_templates.get((name, exclude_reduce_only, window))
@@ -399,7 +408,9 @@ class Signer:
             self._fail(code)
         return template
 
-    def _fill_item(self, item: Any, field: str, cancel: tuple[str, OrderId], expiry_window: int | None) -> Any:
+    def _fill_item(
+        self, item: Any, field: str, cancel: tuple[str, OrderId], expiry_window: int | None
+    ) -> Any:
         """Fill one item of a batch, and return the template that it borrows."""
         if not isinstance(cancel, tuple | list) or len(cancel) != 2:
             raise InvalidRequest(f"{field}: expected a pair (symbol, order id), got {type(cancel).__name__}")
@@ -471,7 +482,7 @@ def _checked_symbol(symbol: str) -> str:
         raise InvalidRequest(f"symbol: expected str, got {type(symbol).__name__}")
     plain = symbol.isascii() and symbol.isprintable() and '"' not in symbol and "\\" not in symbol
     if not plain or not 1 <= len(symbol) <= 32:
-        raise InvalidRequest('symbol: expected 1 to 32 printable ASCII characters without " and \\, got another str')
+        raise InvalidRequest('symbol: expected 1 to 32 printable ASCII characters without " and \\')
     return symbol
 
 

@@ -7,6 +7,7 @@ not written yet, and a socket object of the ssl module must not be shared by thr
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 __all__ = ["TLS"]
@@ -65,10 +66,8 @@ class TLS:
 
     def close(self) -> bytes:
         """The alert that says we send no more (RFC 8446, section 6.1)."""
-        try:
+        with contextlib.suppress(ssl.SSLError):  # the peer's own alert need not be there
             self._object.unwrap()
-        except ssl.SSLError:
-            pass  # the peer's own alert need not be there
         return self._outgoing.read()
 
     def version(self) -> str | None:

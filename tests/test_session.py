@@ -20,7 +20,9 @@ def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> Session[Pendin
     return Session(Pending, timeout=timeout, heartbeat=heartbeat, now=0.0)
 
 
-def send(session: Session[Pending], now: float = 0.0, operation: str = "cancel_order", actions: int = 0) -> Pending:
+def send(
+    session: Session[Pending], now: float = 0.0, operation: str = "cancel_order", actions: int = 0
+) -> Pending:
     pending = session.next()
     session.sent(pending, operation, now, actions)
     session.refill()
@@ -79,7 +81,10 @@ def test_cancel_all_reply() -> None:
 def test_batch_reply_tells_each_action() -> None:
     session = new_session()
     pending = send(session, operation="batch_orders", actions=2)
-    results = [{"success": True, "order_id": 7, "symbol": "BTC"}, {"success": False, "error": "Order not found"}]
+    results = [
+        {"success": True, "order_id": 7, "symbol": "BTC"},
+        {"success": False, "error": "Order not found"},
+    ]
     session.receive(reply(pending, code=200, data={"results": results}), 0.1)
     ack = pending.outcome()
     assert isinstance(ack, BatchAck)
@@ -131,8 +136,8 @@ def test_credits_are_a_tenth_of_what_is_on_the_wire() -> None:
     session = new_session()
     pending = send(session)
     session.receive(reply(pending, code=200, data={}, rl={"r": 1245, "q": 1250, "t": 56}), 0.1)
-    credits = pending.outcome().credits
-    assert (credits.remaining, credits.quota, credits.refresh) == (124.5, 125.0, 56.0)
+    limit = pending.outcome().credits
+    assert (limit.remaining, limit.quota, limit.refresh) == (124.5, 125.0, 56.0)
 
 
 @pytest.mark.parametrize("code", [None, "200", 200.0, True, [200]])

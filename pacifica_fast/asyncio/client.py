@@ -22,7 +22,7 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from pacifica_fast import session
 from pacifica_fast.asyncio.link import Link
-from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, OutcomeUnknown, WrongThread
+from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, WrongThread
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.tls import TLS
@@ -255,9 +255,7 @@ class Client:
             raise NotSent("not connected" if link is None else link.why_not_ready())
         return link
 
-    def _send(
-        self, link: Link, pending: Pending[Any], text: bytes, operation: str, actions: int = 0
-    ) -> None:
+    def _send(self, link: Link, pending: Pending[Any], text: bytes, operation: str, actions: int = 0) -> None:
         try:
             data = link.encode(text)
         except ssl_module.SSLError as error:
@@ -299,7 +297,9 @@ class Client:
         )
         try:
             async with asyncio.timeout(open_timeout):
-                await self._loop.create_connection(lambda: link, uri.host, uri.port, happy_eyeballs_delay=0.25)
+                await self._loop.create_connection(
+                    lambda: link, uri.host, uri.port, happy_eyeballs_delay=0.25
+                )
                 await link.opened
         except TimeoutError:
             raise ConnectionFailed("timeout", f"not open within {open_timeout:g} s") from None

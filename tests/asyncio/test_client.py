@@ -37,7 +37,14 @@ from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
 
 CERTIFICATE: Certificate = issue()
-ORDER = {"symbol": "BTC", "price": "50000", "amount": "0.1", "side": "bid", "tif": "ALO", "reduce_only": False}
+ORDER = {
+    "symbol": "BTC",
+    "price": "50000",
+    "amount": "0.1",
+    "side": "bid",
+    "tif": "ALO",
+    "reduce_only": False,
+}
 
 
 @pytest.fixture
@@ -170,7 +177,9 @@ async def test_connect_can_be_awaited(exchange: MockExchange, signer: Signer) ->
 # What is refused before anything is sent.
 
 
-async def test_bad_arguments_reach_no_wire_and_cost_no_request(exchange: MockExchange, signer: Signer) -> None:
+async def test_bad_arguments_reach_no_wire_and_cost_no_request(
+    exchange: MockExchange, signer: Signer
+) -> None:
     async with to(exchange, signer) as client:
         for arguments in ({}, {"order_id": -1}, {"order_id": 1, "client_order_id": str(uuid.uuid4())}):
             with pytest.raises(InvalidRequest, match="order_id"):
@@ -242,13 +251,13 @@ async def test_another_thread_is_refused(exchange: MockExchange, signer: Signer)
     ],
 )
 def test_bad_options_are_named(signer: Signer, field: str, options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest, match=f"^{field}: "):
+    with pytest.raises(InvalidRequest, match=rf"^{field}: "):
         connect(signer, **options)
 
 
 def test_a_keypair_is_no_signer() -> None:
     keypair: Any = Keypair.generate()
-    with pytest.raises(InvalidRequest, match="^signer: "):
+    with pytest.raises(InvalidRequest, match=r"^signer: "):
         connect(keypair)
 
 
@@ -443,12 +452,11 @@ async def test_a_cancel_never_waits_behind_unsent_data(signer: Signer) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         payload = {"note": "x" * 60_000}
         tasks = []
+        while client.connected:
+            tasks.append(asyncio.ensure_future(client.request("note", payload)))
+            await asyncio.sleep(0)
         with pytest.raises(NotSent, match="waiting for the socket"):
-            for n in range(1000):
-                tasks.append(asyncio.ensure_future(client.request("note", payload)))
-                await asyncio.sleep(0)
-                client.cancel_order_nowait("BTC", order_id=n)
-        assert not client.connected
+            client.cancel_order_nowait("BTC", order_id=1)
         stop.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, OutcomeUnknown | NotSent) for result in results)
@@ -488,11 +496,13 @@ async def test_outcomes_nobody_asks_for_make_no_noise(
 
 
 async def test_pings_keep_the_connection_open(signer: Signer) -> None:
-    async with MockExchange(tls=True, idle_timeout=1.0) as exchange:
-        async with to(exchange, signer, heartbeat=0.2) as client:
-            await asyncio.sleep(2.0)
-            assert client.connected
-            assert any('"ping"' in str(received.text) for received in exchange.requests)
+    async with (
+        MockExchange(tls=True, idle_timeout=1.0) as exchange,
+        to(exchange, signer, heartbeat=0.2) as client,
+    ):
+        await asyncio.sleep(2.0)
+        assert client.connected
+        assert any('"ping"' in str(received.text) for received in exchange.requests)
 
 
 async def test_without_pings_the_exchange_closes(signer: Signer) -> None:
