@@ -70,8 +70,10 @@ def flags() -> tuple[list[str], list[str]]:
     return compile_args, link_args
 
 
-# What cffi generates is not ours to keep clean; the pragma follows our own headers.
+# <stdlib.h> is for alloca, which cffi uses, and before 2.0 left to Python.h to declare.
+# What cffi generates is not ours to keep clean; the pragmas follow our own headers.
 PREAMBLE = """
+#include <stdlib.h>
 #include "pf_api.h"
 #include "pf_base.h"
 #include "pf_cancel.h"
