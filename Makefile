@@ -20,7 +20,7 @@ demo: $(VENV)/installed
 	@$(BIN)/pacifica-fast demo
 
 test: $(VENV)/installed-test
-	$(MAKE) --no-print-directory -C csrc/tests
+	$(MAKE) --no-print-directory --silent -C csrc/tests
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/installed-lint
@@ -33,7 +33,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks
 
 sanitize: $(VENV)/installed-test
-	$(MAKE) --no-print-directory -C csrc/tests SANITIZE=address,undefined
+	$(MAKE) --no-print-directory --silent -C csrc/tests SANITIZE=address,undefined BUILD=build/sanitize
 	.ci/sanitize-python $(VENV)
 
 format: $(VENV)/installed-lint

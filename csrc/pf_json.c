@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pf_json.h"
 
-#if defined( __SSE2__ )
-#include <emmintrin.h>
-#endif
+#include "pf_json_sort.h"
+#include "pf_json_text.h"
 
 /* Pass 1 checks the text by recursive descent (256 deep at most) and
    leaves an index in the workspace: a record for every object, in the
@@ -11,21 +10,6 @@
    Pass 2 writes: it walks the text, and at an object it jumps from
    member to member by the index.  Nothing that was written is moved, so
    depth costs nothing. */
-
-/* A chunk is seven bytes of a decoded key as UTF-8 (surrogates as three
-   bytes each), first byte on top, zero padded, and in the lowest byte
-   how many of the seven there are.  Comparing chunks as numbers compares
-   keys by code point; a count below seven says that the key ends here. */
-
-#define CHUNK_LEN 7
-
-typedef struct {
-  uint64_t chunk;
-  uint32_t key;     /* offset of the first byte inside the quotes */
-  uint32_t cursor;  /* offset of what comes after the chunk */
-  uint32_t ordinal; /* of the first object inside the value */
-  uint32_t leads;   /* 1 if it is known to be greater than the one before */
-} member;
 
 typedef struct {
   uint32_t first; /* index of its block of members */
@@ -38,8 +22,8 @@ typedef struct {
   const uint8_t *text;
   const uint8_t *end;
   object        *objects;
-  member        *done;  /* members of closed objects, sorted */
-  member        *stack; /* members of open objects, in the order of the text */
+  pf_json_member        *done;  /* members of closed objects, sorted */
+  pf_json_member        *stack; /* members of open objects, in the order of the text */
   size_t         members_max; /* room in done and in stack */
   size_t         objects_max;
   uint32_t       objects_count;
@@ -61,125 +45,6 @@ fail( reader        *r,
   r->error   = error;
   r->trouble = at;
   return NULL;
-}
-
-/* Bytes in blocks */
-
-#define BLOCK_LEN 16
-
-static inline size_t
-lowest_bit( unsigned mask ) {
-#if defined( __GNUC__ ) || defined( __clang__ )
-  return (size_t)__builtin_ctz( mask );
-#else
-  size_t n = 0;
-  for( ; !( mask & 1 ); mask >>= 1 ) {
-    n++;
-  }
-  return n;
-#endif
-}
-
-#define ONES UINT64_C( 0x0101010101010101 )
-#define HIGH_BITS ( ONES * 0x80 )
-
-/* be64 turns a big-endian number into the machine's own, or back. */
-
-static inline uint64_t
-be64( uint64_t v ) {
-#if defined( __BYTE_ORDER__ ) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  return __builtin_bswap64( v );
-#else
-  uint8_t  b[8];
-  uint64_t n = 0;
-  memcpy( b, &v, 8 );
-  for( size_t i = 0; i < 8; i++ ) {
-    n = n << 8 | b[i];
-  }
-  return n;
-#endif
-}
-
-/* load_be64 reads eight bytes, the first one on top. */
-
-static inline uint64_t
-load_be64( const uint8_t *p ) {
-  uint64_t v;
-  memcpy( &v, p, 8 );
-  return be64( v );
-}
-
-/* zero_bytes sets the high bit of exactly the bytes that are zero. */
-
-static inline uint64_t
-zero_bytes( uint64_t x ) {
-  return ~( ( ( x & ~HIGH_BITS ) + ~HIGH_BITS ) | x ) & HIGH_BITS;
-}
-
-/* special_mask has bit i set if block[i] is not a character that stands
-   in a string and goes to the output as it is: the quote, the backslash,
-   controls, DEL, everything from 0x80 on. */
-
-#if defined( __SSE2__ )
-
-static inline unsigned
-special_mask( const uint8_t *block ) {
-  __m128i const x     = _mm_loadu_si128( (const __m128i *)(const void *)block );
-  __m128i const outer = _mm_cmplt_epi8( x, _mm_set1_epi8( 0x20 ) ); /* signed: from 0x80 on too */
-  __m128i const del   = _mm_cmpeq_epi8( x, _mm_set1_epi8( 0x7f ) );
-  __m128i const quote = _mm_cmpeq_epi8( x, _mm_set1_epi8( '"' ) );
-  __m128i const slash = _mm_cmpeq_epi8( x, _mm_set1_epi8( '\\' ) );
-  return (unsigned)_mm_movemask_epi8( _mm_or_si128( _mm_or_si128( outer, del ), _mm_or_si128( quote, slash ) ) );
-}
-
-#else
-
-static inline unsigned
-special_mask_8( const uint8_t *p ) {
-  uint64_t const x       = load_be64( p );
-  uint64_t const from_32 = ( ( x & ~HIGH_BITS ) + ONES * 0x60 ) & HIGH_BITS;
-  uint64_t const outer   = ( ~from_32 | x ) & HIGH_BITS;
-  uint64_t const special =
-      outer | zero_bytes( x ^ ONES * 0x7f ) | zero_bytes( x ^ ONES * '"' ) | zero_bytes( x ^ ONES * '\\' );
-  /* Gathers the eight bits in the top byte, the first one lowest. */
-  return (unsigned)( ( ( special >> 7 ) * UINT64_C( 0x8040201008040201 ) ) >> 56 );
-}
-
-static inline unsigned
-special_mask( const uint8_t *block ) {
-  return special_mask_8( block ) | special_mask_8( block + 8 ) << 8;
-}
-
-#endif
-
-static inline int
-is_special( uint8_t c ) {
-  return c < 0x20 || c > 0x7e || c == '"' || c == '\\';
-}
-
-static inline const uint8_t *
-skip_plain( const uint8_t *p,
-            const uint8_t *end ) {
-  while( end - p >= BLOCK_LEN ) {
-    unsigned const mask = special_mask( p );
-    if( mask ) {
-      return p + lowest_bit( mask );
-    }
-    p += BLOCK_LEN;
-  }
-  while( p < end && !is_special( *p ) ) {
-    p++;
-  }
-  return p;
-}
-
-static inline const uint8_t *
-skip_space( const uint8_t *p,
-            const uint8_t *end ) {
-  while( p < end && *p <= ' ' && ( *p == ' ' || *p == '\n' || *p == '\r' || *p == '\t' ) ) {
-    p++;
-  }
-  return p;
 }
 
 /* Measuring */
@@ -244,383 +109,12 @@ pf_json_measure( const char     *text,
 
 size_t
 pf_json_work_sz( const pf_json_size_t *size ) {
-  size_t const member_sz = 2 * sizeof( member ); /* one in `done`, one in `stack` */
+  size_t const member_sz = 2 * sizeof( pf_json_member ); /* one in `done`, one in `stack` */
   size_t const quarter   = SIZE_MAX / 4;
   if( size->members > quarter / member_sz || size->objects > quarter / sizeof( object ) ) {
     return 0;
   }
   return PF_JSON_WORK_MIN_SZ + size->members * member_sz + size->objects * sizeof( object );
-}
-
-/* Characters */
-
-static inline int
-is_continuation( uint8_t c ) {
-  return ( c & 0xc0 ) == 0x80;
-}
-
-static inline int
-is_surrogate( uint32_t c ) {
-  return c - 0xd800 < 0x800;
-}
-
-/* utf8_decode reads a character of two to four bytes whose length its
-   first byte tells truly. */
-
-static inline uint32_t
-utf8_decode( const uint8_t *p,
-             size_t        *len ) {
-  if( *p < 0xe0 ) {
-    *len = 2;
-    return ( *p & 0x1fU ) << 6 | ( p[1] & 0x3fU );
-  }
-  if( *p < 0xf0 ) {
-    *len = 3;
-    return ( *p & 0x0fU ) << 12 | ( p[1] & 0x3fU ) << 6 | ( p[2] & 0x3fU );
-  }
-  *len = 4;
-  return ( *p & 0x07U ) << 18 | ( p[1] & 0x3fU ) << 12 | ( p[2] & 0x3fU ) << 6 | ( p[3] & 0x3fU );
-}
-
-/* utf8_encode returns the bytes of c, which may be a surrogate, the
-   first one on top, zero padded. */
-
-static inline uint32_t
-utf8_encode( uint32_t c,
-             size_t  *len ) {
-  if( c < 0x80 ) {
-    *len = 1;
-    return c << 24;
-  }
-  uint32_t const tail = 0x800000 | ( c & 0xfc0 ) << 10 | ( c & 0x3f ) << 8;
-  if( c < 0x800 ) {
-    *len = 2;
-    return 0xc0000000 | ( c & 0x7c0 ) << 18 | 0x800000 | ( c & 0x3f ) << 16;
-  }
-  if( c < 0x10000 ) {
-    *len = 3;
-    return 0xe0008000 | ( c & 0xf000 ) << 12 | tail;
-  }
-  *len = 4;
-  return 0xf0808080 | ( c & 0x1c0000 ) << 6 | ( c & 0x3f000 ) << 4 | ( c & 0xfc0 ) << 2 | ( c & 0x3f );
-}
-
-/* check_utf8 returns the length of the character at p, whose first byte
-   is not ASCII, or 0. */
-
-static inline size_t
-check_utf8( const uint8_t *p,
-            const uint8_t *end,
-            int            surrogates ) {
-  size_t const left = (size_t)( end - p );
-  size_t       len  = 0;
-  if( *p < 0xe0 ) {
-    return *p >= 0xc2 && left >= 2 && is_continuation( p[1] ) ? 2 : 0;
-  }
-  if( *p < 0xf0 ) {
-    if( left < 3 || !is_continuation( p[1] ) || !is_continuation( p[2] ) ) {
-      return 0;
-    }
-    uint32_t const c = utf8_decode( p, &len );
-    return c >= 0x800 && ( surrogates || !is_surrogate( c ) ) ? 3 : 0;
-  }
-  if( *p > 0xf4 || left < 4 || !is_continuation( p[1] ) || !is_continuation( p[2] ) || !is_continuation( p[3] ) ) {
-    return 0;
-  }
-  return utf8_decode( p, &len ) - 0x10000 < 0x100000 ? 4 : 0;
-}
-
-/* hex_digits has 16 + its value for a hex digit, 0 for anything else. */
-
-static const uint8_t hex_digits[256] = {
-    ['0'] = 16, ['1'] = 17, ['2'] = 18, ['3'] = 19, ['4'] = 20, ['5'] = 21, ['6'] = 22, ['7'] = 23,
-    ['8'] = 24, ['9'] = 25, ['a'] = 26, ['b'] = 27, ['c'] = 28, ['d'] = 29, ['e'] = 30, ['f'] = 31,
-    ['A'] = 26, ['B'] = 27, ['C'] = 28, ['D'] = 29, ['E'] = 30, ['F'] = 31,
-};
-
-/* hex4_decode reads four hex digits; what it returns is above 0xffff if
-   one of them is none. */
-
-static inline uint32_t
-hex4_decode( const uint8_t *p ) {
-  uint32_t const a = hex_digits[p[0]];
-  uint32_t const b = hex_digits[p[1]];
-  uint32_t const c = hex_digits[p[2]];
-  uint32_t const d = hex_digits[p[3]];
-  uint32_t const v = ( a & 15 ) << 12 | ( b & 15 ) << 8 | ( c & 15 ) << 4 | ( d & 15 );
-  return v | ( ~( a & b & c & d ) & 16 ) << 12;
-}
-
-/* escape_decode returns the code unit of the valid escape at p, and in
-   *len the bytes that it takes. */
-
-static inline uint32_t
-escape_decode( const uint8_t *p,
-               size_t        *len ) {
-  *len = 2;
-  switch( p[1] ) {
-  case 'b':
-    return '\b';
-  case 'f':
-    return '\f';
-  case 'n':
-    return '\n';
-  case 'r':
-    return '\r';
-  case 't':
-    return '\t';
-  case 'u':
-    *len = 6;
-    return hex4_decode( p + 2 );
-  default:
-    return p[1];
-  }
-}
-
-/* char_decode returns the code point at p inside a valid string.  Two
-   escapes that make a surrogate pair are one code point, as for Python;
-   a raw surrogate never joins. */
-
-static uint32_t
-char_decode( const uint8_t *p,
-             size_t        *len ) {
-  if( *p >= 0x80 ) {
-    return utf8_decode( p, len );
-  }
-  if( *p != '\\' ) {
-    *len = 1;
-    return *p;
-  }
-  uint32_t const high = escape_decode( p, len );
-  if( high - 0xd800 < 0x400 && p[6] == '\\' ) {
-    size_t         low_len;
-    uint32_t const low = escape_decode( p + 6, &low_len );
-    if( low - 0xdc00 < 0x400 ) {
-      *len = 12;
-      return 0x10000 + ( ( high - 0xd800 ) << 10 ) + ( low - 0xdc00 );
-    }
-  }
-  return high;
-}
-
-/* Sorting */
-
-/* chunk_decode fills m->chunk from m->cursor on and moves the cursor.  A
-   character of which the chunk holds only the beginning is read again
-   with the next chunk: where keys agree in a chunk they agree about
-   that, too. */
-
-static void
-chunk_decode( member        *m,
-              const uint8_t *text ) {
-  const uint8_t *p     = text + m->cursor;
-  uint64_t       chunk = 0;
-  size_t         count = 0;
-  while( count < CHUNK_LEN && *p != '"' ) {
-    size_t       consumed;
-    size_t         len;
-    uint64_t const bytes = utf8_encode( char_decode( p, &consumed ), &len );
-    chunk |= bytes << 32 >> ( 8 * count );
-    count += len;
-    p += count > CHUNK_LEN ? 0 : consumed;
-  }
-  count     = count < CHUNK_LEN ? count : CHUNK_LEN;
-  m->chunk  = ( chunk & ~UINT64_C( 0xff ) ) | count;
-  m->cursor = (uint32_t)( p - text );
-}
-
-/* chunk_load is chunk_decode, quick where there is no escape. */
-
-static inline void
-chunk_load( member       *m,
-            const reader *r ) {
-  const uint8_t *p = r->text + m->cursor;
-  if( PF_UNLIKELY( r->end - p < 8 ) ) {
-    chunk_decode( m, r->text );
-    return;
-  }
-  uint64_t const x     = load_be64( p );
-  uint64_t const stops = ( zero_bytes( x ^ ONES * '"' ) | zero_bytes( x ^ ONES * '\\' ) ) >> 8;
-  size_t         count = CHUNK_LEN;
-  if( stops ) {
-    for( count = 0; p[count] != '"'; count++ ) {
-      if( p[count] == '\\' ) {
-        chunk_decode( m, r->text );
-        return;
-      }
-    }
-  }
-  m->chunk = ( x & ~( UINT64_MAX >> ( 8 * count ) ) ) | count;
-  while( is_continuation( p[count] ) ) {
-    count--;
-  }
-  m->cursor += (uint32_t)count;
-}
-
-static int
-chunks_ascend( const member *m,
-               size_t        count ) {
-  for( size_t i = 1; i < count; i++ ) {
-    if( m[i].chunk < m[i - 1].chunk ) {
-      return 0;
-    }
-  }
-  return 1;
-}
-
-static void
-insertion_sort( member *m,
-                size_t  count ) {
-  for( size_t i = 1; i < count; i++ ) {
-    member const moving = m[i];
-    size_t       j      = i;
-    for( ; j > 0 && moving.chunk < m[j - 1].chunk; j-- ) {
-      m[j] = m[j - 1];
-    }
-    m[j] = moving;
-  }
-}
-
-/* radix_sort sorts m by chunk, stably, from the lowest byte to the
-   highest; a byte that is the same in all chunks, as most are, costs
-   nothing.  spare is as big as m. */
-
-#define CHUNK_SZ 8
-
-static void
-radix_sort( member *m,
-            size_t  count,
-            member *spare ) {
-  uint32_t places[CHUNK_SZ][256] = { { 0 } };
-  member  *from                  = m;
-  member  *to                    = spare;
-  for( size_t i = 0; i < count; i++ ) {
-    for( unsigned byte = 0; byte < CHUNK_SZ; byte++ ) {
-      places[byte][m[i].chunk >> ( 8 * byte ) & 0xff]++;
-    }
-  }
-  for( unsigned byte = 0; byte < CHUNK_SZ; byte++ ) {
-    uint32_t *const place = places[byte];
-    if( place[m[0].chunk >> ( 8 * byte ) & 0xff] == count ) {
-      continue;
-    }
-    uint32_t next = 0;
-    for( size_t v = 0; v < 256; v++ ) {
-      uint32_t const n = place[v];
-      place[v]         = next;
-      next += n;
-    }
-    for( size_t i = 0; i < count; i++ ) {
-      to[place[from[i].chunk >> ( 8 * byte ) & 0xff]++] = from[i];
-    }
-    member *const swap = from;
-    from               = to;
-    to                 = swap;
-  }
-  if( from != m ) {
-    memcpy( m, spare, count * sizeof( member ) );
-  }
-}
-
-#define FEW 48 /* members that are sorted sooner by insertion */
-
-/* sort_group sorts m by the chunk at the cursors, and marks with `leads`
-   the first of those with equal chunks. */
-
-static void
-sort_group( const reader *r,
-            member       *m,
-            size_t        count,
-            member       *spare ) {
-  for( size_t i = 0; i < count; i++ ) {
-    chunk_load( &m[i], r );
-  }
-  if( !chunks_ascend( m, count ) ) {
-    if( count < FEW ) {
-      insertion_sort( m, count );
-    } else {
-      radix_sort( m, count, spare );
-    }
-  }
-  m[0].leads = 1;
-  for( size_t i = 1; i < count; i++ ) {
-    m[i].leads = m[i].chunk != m[i - 1].chunk;
-  }
-}
-
-/* skip_common moves the cursors of m over text that is the same in all
-   keys, but not over all of it: as far as one window reaches, so that
-   what is looked at past the end of a key is bounded.  Every key is then
-   read once through, not seven bytes here and seven bytes there. */
-
-#define WINDOW_LEN 256
-#define PAIR_LEN 12 /* \ud83d\ude00 */
-
-static void
-skip_common( const reader *r,
-             member       *m,
-             size_t        count ) {
-  const uint8_t *const first  = r->text + m[0].cursor;
-  size_t               common = WINDOW_LEN;
-  for( size_t i = 1; i < count; i++ ) {
-    const uint8_t *const other = r->text + m[i].cursor;
-    const uint8_t *const later = other > first ? other : first;
-    size_t const         left  = (size_t)( r->end - later );
-    common                     = common < left ? common : left;
-    size_t same                = 0;
-    while( same + 8 <= common && load_be64( first + same ) == load_be64( other + same ) ) {
-      same += 8;
-    }
-    common = same + 8 <= common ? same : common & ~(size_t)7;
-    if( common < 2 * PAIR_LEN ) {
-      return;
-    }
-  }
-  /* Whole characters only, and not past the closing quote.  To tell a
-     character can take the whole of a pair of escapes. */
-  size_t at = 0;
-  while( at + PAIR_LEN <= common && first[at] != '"' ) {
-    size_t len;
-    char_decode( first + at, &len );
-    at += len;
-  }
-  for( size_t i = 0; i < count; i++ ) {
-    m[i].cursor += (uint32_t)at;
-  }
-}
-
-/* sort_members sorts the members of one object by their keys: those that
-   agree in their first chunk by the next one, and so on, so that no byte
-   of a key is read twice.  Fails if two keys are the same. */
-
-static int
-sort_members( reader *r,
-              member *m,
-              size_t  count,
-              member *spare ) {
-  uint32_t twice = UINT32_MAX;
-  sort_group( r, m, count, spare );
-  for( size_t i = 0; i + 1 < count; ) {
-    size_t end = i + 1;
-    while( end < count && !m[end].leads ) {
-      end++;
-    }
-    if( end - i == 1 ) {
-      i = end;
-    } else if( ( m[i].chunk & 0xff ) == CHUNK_LEN ) {
-      skip_common( r, m + i, end - i );
-      sort_group( r, m + i, end - i, spare );
-    } else {
-      /* Of several keys that stand twice, report the first in the text. */
-      twice = m[i + 1].key < twice ? m[i + 1].key : twice;
-      i     = end;
-    }
-  }
-  if( twice == UINT32_MAX ) {
-    return PF_OK;
-  }
-  fail( r, r->text + twice - 1, PF_ERR_JSON_DUPLICATE );
-  return PF_ERR_JSON_DUPLICATE;
 }
 
 /* Pass 1: check and index */
@@ -798,7 +292,7 @@ check_member( reader        *r,
   if( PF_UNLIKELY( r->done_count + r->stack_count >= r->members_max ) ) {
     return fail( r, p, PF_ERR_CAPACITY );
   }
-  r->stack[r->stack_count++] = ( member ){ 0, key, key, r->objects_count, 0 };
+  r->stack[r->stack_count++] = ( pf_json_member ){ 0, key, key, r->objects_count, 0 };
   return check_value( r, skip_space( p + 1, r->end ) );
 }
 
@@ -820,11 +314,14 @@ check_object( reader        *r,
   }
   p++;
   *o = ( object ){ r->done_count, r->stack_count - base, (uint32_t)( p - r->text ), r->objects_count };
-  memcpy( r->done + o->first, r->stack + base, o->count * sizeof( member ) );
+  memcpy( r->done + o->first, r->stack + base, o->count * sizeof( pf_json_member ) );
   r->done_count += o->count;
   r->stack_count = base;
-  if( o->count > 1 && sort_members( r, r->done + o->first, o->count, r->stack + base ) != PF_OK ) {
-    return NULL;
+  if( o->count > 1 ) {
+    uint32_t const twice = pf_json_sort( r->done + o->first, o->count, r->stack + base, r->text, r->end );
+    if( twice != PF_JSON_UNIQUE ) {
+      return fail( r, r->text + twice - 1, PF_ERR_JSON_DUPLICATE );
+    }
   }
   return p;
 }
@@ -1043,7 +540,7 @@ emit_object( emitter *e ) {
   const object *const o = &r->objects[e->ordinal];
   PF_PUT_LIT( e->w, "{" );
   for( uint32_t i = 0; i < o->count; i++ ) {
-    const member *const m = &r->done[o->first + i];
+    const pf_json_member *const m = &r->done[o->first + i];
     if( i ) {
       PF_PUT_LIT( e->w, "," );
     }

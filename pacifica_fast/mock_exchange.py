@@ -279,6 +279,13 @@ class MockExchange:
         """Return the exchange's clock: Unix milliseconds."""
         return time.time_ns() // 1_000_000 + self.clock_offset
 
+    @property
+    def authority_pem(self) -> str:
+        """The certificate to trust, PEM, for a client in another process; needs ``tls=True``."""
+        if self._certificate is None:
+            raise ValueError("only a MockExchange(tls=True) knows whom its clients are to trust")
+        return self._certificate.authority
+
     def client_ssl_context(self) -> ssl.SSLContext:
         """Return a new client context that trusts this exchange and nobody else; needs ``tls=True``."""
         if self._certificate is None:

@@ -8,6 +8,7 @@ beforehand, one C call, one write. Everything else happens before or after.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl as ssl_module
 from collections.abc import Awaitable, Generator, Sequence
@@ -256,15 +257,18 @@ class Client:
         return link
 
     def _send(self, link: Link, pending: Pending[Any], text: bytes, operation: str, actions: int = 0) -> None:
-        try:
-            data = link.encode(text)
-        except ssl_module.SSLError as error:
-            link.abort(f"tls: {error}")
-            raise NotSent(f"tls: {error}", pending.id) from error
+        data = self._encoded(link, text)
         current = self._session
         current.sent(pending, operation, self._time(), actions)
         link.write(data)
         current.refill()
+
+    def _encoded(self, link: Link, text: bytes) -> bytes:
+        try:
+            return link.encode(text)
+        except ssl_module.SSLError as error:
+            link.abort(f"tls: {error}")
+            raise NotSent(f"tls: {error}") from error
 
     def _message(self, text: bytes) -> None:
         message = self._session.receive(text, self._time())
@@ -278,7 +282,8 @@ class Client:
         ping = self._session.tick(self._time())
         link = self._link
         if ping is not None and link is not None and link.ready and not link.is_closing():
-            link.write(link.encode(ping))
+            with contextlib.suppress(NotSent):  # the link is gone, and says so itself
+                link.write(self._encoded(link, ping))
         self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
     async def _open(
