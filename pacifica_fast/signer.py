@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
-import orjson
 
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 from pacifica_fast.errors import InvalidRequest
@@ -70,7 +70,7 @@ class Request:
 
     def _params(self) -> dict[str, Any]:
         if self._operation is None:
-            self._operation = orjson.loads(self.text)["params"]
+            self._operation = json.loads(self.text)["params"]
         return self._operation
 
     def _signed_fields(self) -> dict[str, Any]:
@@ -116,11 +116,11 @@ class Signer:
         "_agent",
         "_cancel_all_templates",
         "_free_buffers",
+        "_keypair",
         "_operation_templates",
         "_order_templates",
         "_window",
         "_window_templates",
-        "keypair",
     )
 
     def __init__(
@@ -135,7 +135,7 @@ class Signer:
                 f"keypair: expected pacifica_fast.Keypair, got {type(keypair).__name__} "
                 "(for a solders Keypair kp: Keypair.from_bytes(bytes(kp)))"
             )
-        self.keypair = keypair
+        self._keypair = keypair
         pubkey = keypair.pubkey()
         self._account = pubkey if account is None else _checked_account(account)
         self._agent = "" if self._account == pubkey else pubkey
@@ -148,6 +148,11 @@ class Signer:
         self._window_templates: dict[tuple[str, int], Any] = {}
         self._cancel_all_templates: dict[tuple[str, bool, int], Any] = {}
         self._operation_templates: dict[int, Any] = {}
+
+    @property
+    def keypair(self) -> Keypair:
+        """Who signs."""
+        return self._keypair
 
     @property
     def account(self) -> str:
@@ -312,17 +317,17 @@ class Signer:
         ``type`` is the exchange's name of the operation, ``data`` its payload: dicts, lists,
         strings, ints, bools and None; decimals as strings.
         """
-        template, name, json, when = self._operation("type", type, data, timestamp, expiry_window)
-        cap = lib.pf_operation_bound(json, len(json))
+        template, name, payload, when = self._operation("type", type, data, timestamp, expiry_window)
+        cap = lib.pf_operation_bound(payload, len(payload))
         out = ffi.new("char[]", cap)
         position = ffi.new("size_t *")
-        call = lib.pf_sign_data if len(json) <= LONG_INPUT else lib.pf_sign_data_detached
-        n = call(out, cap, template, name, len(name), json, len(json), when, position)
+        call = lib.pf_sign_data if len(payload) <= LONG_INPUT else lib.pf_sign_data_detached
+        n = call(out, cap, template, name, len(name), payload, len(payload), when, position)
         if n < 0:
             self._fail(n, "data")
         end = n >> 8
         text = ffi.buffer(out, end + (n & 255))[:].decode()
-        fields = orjson.loads(text[:end])
+        fields = json.loads(text[:end])
         return Signed(text[:end], text[end:], fields["timestamp"], fields["expiry_window"])
 
     def request(
@@ -336,17 +341,30 @@ class Signer:
         number: int = 0,
     ) -> Request:
         """The finished request of any operation, ``data`` being its payload as for :meth:`sign`."""
-        template, name, json, when = self._operation("operation", operation, data, timestamp, expiry_window)
+        template, name, payload, when = self._operation(
+            "operation", operation, data, timestamp, expiry_window
+        )
         for field in (*_SIGNATURE_FIELDS, *(("agent_wallet",) if self._agent else ())):
             if field in data:
                 raise InvalidRequest(f"data.{field}: the request has a field of that name already (use sign)")
         own_id = b"" if request_id is None else _checked_id("request_id", request_id)
-        cap = lib.pf_operation_bound(json, len(json))
+        cap = lib.pf_operation_bound(payload, len(payload))
         out = ffi.new("char[]", cap)
         position = ffi.new("size_t *")
-        call = lib.pf_request if len(json) <= LONG_INPUT else lib.pf_request_detached
+        call = lib.pf_request if len(payload) <= LONG_INPUT else lib.pf_request_detached
         n = call(
-            out, cap, template, name, len(name), json, len(json), when, number, own_id, len(own_id), position
+            out,
+            cap,
+            template,
+            name,
+            len(name),
+            payload,
+            len(payload),
+            when,
+            number,
+            own_id,
+            len(own_id),
+            position,
         )
         return self._finished(out, n)
 
@@ -370,10 +388,10 @@ class Signer:
             template = self._template(lib.PF_OPERATION, "", window)
             _keep(self._operation_templates, window, template)
         try:
-            json = to_json(data)
+            payload = to_json(data)
         except ValueError as error:
             raise InvalidRequest(f"data: {error}") from None
-        return template, name.encode(), json, when
+        return template, name.encode(), payload, when
 
     def _order_template(self, symbol: str, expiry_window: int | None) -> Any:
         symbol = _checked_symbol(symbol)
@@ -394,7 +412,7 @@ class Signer:
         code = lib.pf_template_make(
             template,
             kind,
-            self.keypair._key,
+            self._keypair._key,
             account,
             len(account),
             agent,
@@ -438,7 +456,7 @@ class Signer:
     def _fail(self, code: int, field: str = "") -> NoReturn:
         if code <= lib.PF_ERR_JSON_END:
             raise InvalidRequest(f"{field}: {ffi.string(lib.pf_error_text(code)).decode()}")
-        self.keypair._fail(code)
+        self._keypair._fail(code)
 
 
 _TEMPLATES_MAX = 4096
