@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
-
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.keys import Keypair
