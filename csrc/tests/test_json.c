@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK( c )                                                        \
-  do {                                                                    \
-    if( !( c ) ) {                                                        \
-      fprintf( stderr, "%s:%d: CHECK( %s )\n", __FILE__, __LINE__, #c ); \
-      exit( 1 );                                                          \
-    }                                                                     \
+#define CHECK( c )                                                                                             \
+  do {                                                                                                         \
+    if( !( c ) ) {                                                                                             \
+      fprintf( stderr, "%s:%d: CHECK( %s )\n", __FILE__, __LINE__, #c );                                       \
+      exit( 1 );                                                                                               \
+    }                                                                                                          \
   } while( 0 )
 
 #define TEXT( literal ) ( literal ), sizeof( literal ) - 1
@@ -56,11 +56,7 @@ canonical_in( char       *out,
 /* canonical also measures, and checks that what was measured is enough. */
 
 static int64_t
-canonical( char       *out,
-           const char *text,
-           size_t      len,
-           int         surrogates,
-           size_t     *position ) {
+canonical( char *out, const char *text, size_t len, int surrogates, size_t *position ) {
   pf_json_size_t size;
   pf_json_measure( text, len, &size );
   size_t const work_sz = pf_json_work_sz( &size );
@@ -76,11 +72,7 @@ canonical( char       *out,
 static char out[OUT_SZ];
 
 static void
-expect( const char *text,
-        size_t      len,
-        int         surrogates,
-        const char *wanted,
-        size_t      wanted_len ) {
+expect( const char *text, size_t len, int surrogates, const char *wanted, size_t wanted_len ) {
   size_t        position;
   int64_t const n = canonical( out, text, len, surrogates, &position );
   if( n != (int64_t)wanted_len || memcmp( out, wanted, wanted_len ) != 0 ) {
@@ -90,11 +82,7 @@ expect( const char *text,
 }
 
 static void
-refuse( const char *text,
-        size_t      len,
-        int         surrogates,
-        int         error,
-        size_t      wanted_position ) {
+refuse( const char *text, size_t len, int surrogates, int error, size_t wanted_position ) {
   size_t        position;
   int64_t const n = canonical( out, text, len, surrogates, &position );
   if( n != error || position != wanted_position ) {
@@ -150,7 +138,8 @@ test_sorting( void ) {
   EXPECT( "{\"a\\u0000\":1,\"a\":2,\"1234567\\u0000\":3,\"1234567\":4,\"12345678\":5}",
           "{\"1234567\":4,\"1234567\\u0000\":3,\"12345678\":5,\"a\":2,\"a\\u0000\":1}" );
   /* Characters across the end of a chunk. */
-  EXPECT( "{\"123456\xc3\xa9z\":1,\"123456\xc3\xa9" "a\":2,\"123456\\u00e8z\":3,\"123456z\":4}",
+  EXPECT( "{\"123456\xc3\xa9z\":1,\"123456\xc3\xa9"
+          "a\":2,\"123456\\u00e8z\":3,\"123456z\":4}",
           "{\"123456z\":4,\"123456\\u00e8z\":3,\"123456\\u00e9a\":2,\"123456\\u00e9z\":1}" );
   /* Raw surrogates are not joined, neither with each other nor with an
      escape; so these are four keys. */
@@ -171,10 +160,11 @@ test_sorting_split_pair( void ) {
     size_t position;
     memset( common, 'x', length );
     common[length] = '\0';
-    int const len = snprintf( text, sizeof( text ), "{\"%s\\ud83d\\ude00%s\":1,\"%s\\ud83dz\":2,\"%s\\ud83d\":3}",
-                              common, length % 2 ? "" : "tail that goes on for a while", common, common );
-    snprintf( wanted, sizeof( wanted ), "{\"%s\\ud83d\":3,\"%s\\ud83dz\":2,\"%s\\ud83d\\ude00%s\":1}", common, common,
-              common, length % 2 ? "" : "tail that goes on for a while" );
+    int const len =
+        snprintf( text, sizeof( text ), "{\"%s\\ud83d\\ude00%s\":1,\"%s\\ud83dz\":2,\"%s\\ud83d\":3}", common,
+                  length % 2 ? "" : "tail that goes on for a while", common, common );
+    snprintf( wanted, sizeof( wanted ), "{\"%s\\ud83d\":3,\"%s\\ud83dz\":2,\"%s\\ud83d\\ude00%s\":1}", common,
+              common, common, length % 2 ? "" : "tail that goes on for a while" );
     CHECK( canonical( out, text, (size_t)len, 0, &position ) == len );
     CHECK( memcmp( out, wanted, (size_t)len ) == 0 );
   }
@@ -183,8 +173,7 @@ test_sorting_split_pair( void ) {
 /* count keys of one prefix in an order that is far from theirs. */
 
 static void
-test_sorting_many( size_t      count,
-                   const char *prefix ) {
+test_sorting_many( size_t count, const char *prefix ) {
   size_t const max      = count * ( strlen( prefix ) + 16 ) + 2;
   char *const  text     = allocate( max );
   char *const  wanted   = allocate( max );
@@ -194,8 +183,10 @@ test_sorting_many( size_t      count,
   size_t       position;
   for( size_t i = 0; i < count; i++ ) {
     size_t const shuffled = ( i * 7919 + 13 ) % count; /* 7919 is prime */
-    len += (size_t)snprintf( text + len, max - len, "%c\"%s%08zu\":%zu", i ? ',' : '{', prefix, shuffled, shuffled );
-    len_want += (size_t)snprintf( wanted + len_want, max - len_want, "%c\"%s%08zu\":%zu", i ? ',' : '{', prefix, i, i );
+    len += (size_t)snprintf( text + len, max - len, "%c\"%s%08zu\":%zu", i ? ',' : '{', prefix, shuffled,
+                             shuffled );
+    len_want +=
+        (size_t)snprintf( wanted + len_want, max - len_want, "%c\"%s%08zu\":%zu", i ? ',' : '{', prefix, i, i );
   }
   text[len++]        = '}';
   wanted[len_want++] = '}';
@@ -236,7 +227,9 @@ test_refusals( void ) {
   REFUSE( "{}}", PF_ERR_JSON_TRAILING, 2 );
   REFUSE( "1\v", PF_ERR_JSON_TRAILING, 1 );
   REFUSE( "1\0", PF_ERR_JSON_TRAILING, 1 );
-  REFUSE( "\xef\xbb\xbf" "1", PF_ERR_JSON_BOM, 0 );
+  REFUSE( "\xef\xbb\xbf"
+          "1",
+          PF_ERR_JSON_BOM, 0 );
   REFUSE( "1\xef\xbb\xbf", PF_ERR_JSON_TRAILING, 1 );
   REFUSE( "\"abc", PF_ERR_JSON_END, 4 );
   REFUSE( "\"a\nb\"", PF_ERR_JSON_CONTROL, 2 );
@@ -273,10 +266,26 @@ test_refusals_numbers( void ) {
 static void
 test_refusals_utf8( void ) {
   static const char *const broken[] = {
-      "\x80",         "\xbf",         "\xc0\x80",         "\xc1\xbf",         "\xc3",
-      "\xc3\x28",     "\xe0\x9f\xbf", "\xe2\x82",         "\xe2\x28\xa1",     "\xe2\x82\x28",
-      "\xf0\x8f\xbf\xbf", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80",
-      "\xff",         "\xfe",         "\xf0\x28\x8c\xbc", "\xf0\x90\x28\xbc", "\xf0\x90\x8c\x28",
+      "\x80",
+      "\xbf",
+      "\xc0\x80",
+      "\xc1\xbf",
+      "\xc3",
+      "\xc3\x28",
+      "\xe0\x9f\xbf",
+      "\xe2\x82",
+      "\xe2\x28\xa1",
+      "\xe2\x82\x28",
+      "\xf0\x8f\xbf\xbf",
+      "\xf0\x9f\x98",
+      "\xf4\x90\x80\x80",
+      "\xf5\x80\x80\x80",
+      "\xf8\x88\x80\x80\x80",
+      "\xff",
+      "\xfe",
+      "\xf0\x28\x8c\xbc",
+      "\xf0\x90\x28\xbc",
+      "\xf0\x90\x8c\x28",
   };
   char text[32];
   for( size_t i = 0; i < sizeof( broken ) / sizeof( broken[0] ); i++ ) {
@@ -299,7 +308,8 @@ test_duplicates( void ) {
   REFUSE( "{\"b\":1,\"a\":1,\"b\":2,\"a\":3,\"a\":4}", PF_ERR_JSON_DUPLICATE, 13 );
   REFUSE( "[{\"x\":{\"a\":1,\"a\":2}}]", PF_ERR_JSON_DUPLICATE, 13 );
   REFUSE( "{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\uDE00\":2}", PF_ERR_JSON_DUPLICATE, 10 );
-  REFUSE( "{\"a long key, longer than chunks\":1,\"a long key, longer than chunks\":2}", PF_ERR_JSON_DUPLICATE, 36 );
+  REFUSE( "{\"a long key, longer than chunks\":1,\"a long key, longer than chunks\":2}", PF_ERR_JSON_DUPLICATE,
+          36 );
   REFUSE( "{\"1234567\":1,\"1234567\":2}", PF_ERR_JSON_DUPLICATE, 13 );
   EXPECT( "[{\"a\":{\"a\":1}},{\"a\":1}]", "[{\"a\":{\"a\":1}},{\"a\":1}]" );
 }
@@ -366,8 +376,10 @@ test_measure( void ) {
 }
 
 static const char sample[] =
-    " { \"type\" : \"cancel_order\", \"data\":{\"symbol\":\"BTC\",\"order_id\":-42069,\"\\u00e9\xc3\xa8\":[{},{\"b\":-0,\"a\":"
-    "null}]},\"z\\ud83d\\ude00\":\"\xf0\x9f\x98\x80\x7f\\n\\/ a string of more than sixteen characters\",\"t\":[true,"
+    " { \"type\" : \"cancel_order\", "
+    "\"data\":{\"symbol\":\"BTC\",\"order_id\":-42069,\"\\u00e9\xc3\xa8\":[{},{\"b\":-0,\"a\":"
+    "null}]},\"z\\ud83d\\ude00\":\"\xf0\x9f\x98\x80\x7f\\n\\/ a string of more than sixteen "
+    "characters\",\"t\":[true,"
     "false , \"\" ] ,\"long prefix, longer than a chunk 2\":1,\"long prefix, longer than a chunk 1\":2 } ";
 #define SAMPLE_LEN ( sizeof( sample ) - 1 )
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef PF_TESTS_CHECK_H
+#define PF_TESTS_CHECK_H
+
+/* check.h: CHECK, which NDEBUG does not switch off, and what every test
+   of the C core needs: forked children, and cheap numbers that are the
+   same in every run. */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHECK( condition ) check_that( ( condition ) != 0, #condition, __FILE__, __LINE__ )
+
+static inline void
+check_that( int holds, const char *condition, const char *file, int line ) {
+  if( !holds ) {
+    fprintf( stderr, "%s:%d: failed: %s\n", file, line, condition );
+    fflush( stderr );
+    _exit( 1 ); /* from any thread and any child; no handlers, no flush of inherited output */
+  }
+}
+
+/* check_child_ends_well waits for a child and fails with it. */
+
+#define CHECK_CHILD_ENDS_WELL( pid ) check_child_ends_well( ( pid ), __FILE__, __LINE__ )
+
+static inline void
+check_child_ends_well( pid_t pid, const char *file, int line ) {
+  int status = -1;
+  check_that( pid > 0 && waitpid( pid, &status, 0 ) == pid, "child waited for", file, line );
+  check_that( WIFEXITED( status ) && WEXITSTATUS( status ) == 0, "child exits with 0", file, line );
+}
+
+/* check_mix steps a 64-bit state (splitmix64). */
+
+static inline uint64_t
+check_mix( uint64_t *state ) {
+  uint64_t z = *state += UINT64_C( 0x9e3779b97f4a7c15 );
+  z          = ( z ^ z >> 30 ) * UINT64_C( 0xbf58476d1ce4e5b9 );
+  z          = ( z ^ z >> 27 ) * UINT64_C( 0x94d049bb133111eb );
+  return z ^ z >> 31;
+}
+
+static inline void
+check_fill( uint64_t *state, void *out, size_t n ) {
+  uint8_t *bytes = out;
+  for( size_t i = 0; i < n; i++ ) {
+    bytes[i] = (uint8_t)( check_mix( state ) >> 56 );
+  }
+}
+
+static inline int
+check_all_zero( const void *p, size_t n ) {
+  const uint8_t *bytes = p;
+  uint8_t        any   = 0;
+  for( size_t i = 0; i < n; i++ ) {
+    any |= bytes[i];
+  }
+  return any == 0;
+}
+
+/* check_contains tells whether the n bytes of needle stand anywhere in
+   the haystack. */
+
+static inline int
+check_contains( const void *haystack, size_t haystack_sz, const void *needle, size_t n ) {
+  const uint8_t *bytes = haystack;
+  for( size_t i = 0; i + n <= haystack_sz; i++ ) {
+    if( memcmp( bytes + i, needle, n ) == 0 ) {
+      return 1;
+    }
+  }
+  return 0;
+}
+
+#endif /* PF_TESTS_CHECK_H */

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+
+#include "check.h"
+
+#include "pf_pages.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#if defined( PF_TEST_NO_WIPEONFORK )
+#define NAME "test_pages (fallback)"
+#else
+#define NAME "test_pages"
+#endif
+
+/* The sanitizers make mlock() say yes and do nothing. */
+#if defined( __SANITIZE_ADDRESS__ ) || defined( __SANITIZE_THREAD__ )
+#define MLOCK_IS_REAL 0
+#elif defined( __has_feature )
+#if __has_feature( address_sanitizer ) || __has_feature( memory_sanitizer ) || __has_feature( thread_sanitizer )
+#define MLOCK_IS_REAL 0
+#endif
+#endif
+#if !defined( MLOCK_IS_REAL )
+#define MLOCK_IS_REAL 1
+#endif
+
+#define SECRET "a secret that must not cross"
+
+static pf_pages pages;
+static pf_pages more_pages;
+
+static int
+map( pf_pages *p, size_t sz ) {
+  pf_pages_lock();
+  int const rc = pf_pages_map( p, sz );
+  pf_pages_unlock();
+  return rc;
+}
+
+static void
+test_map( void ) {
+  size_t const page = (size_t)sysconf( _SC_PAGESIZE );
+  size_t       mapped;
+  size_t       unlocked;
+  pf_pages_counts( &mapped, &unlocked );
+  CHECK( mapped == 0 && unlocked == 0 );
+
+  CHECK( map( &pages, 1 ) == PF_OK );
+  CHECK( pages.sz == page );
+  CHECK( (uintptr_t)pages.start % page == 0 );
+  CHECK( check_all_zero( pages.start, pages.sz ) );
+  CHECK( map( &more_pages, page + 1 ) == PF_OK );
+  CHECK( more_pages.sz == 2 * page );
+
+  pf_pages_counts( &mapped, &unlocked );
+  CHECK( mapped == 2 );
+  CHECK( unlocked == (size_t)!pages.locked + (size_t)!more_pages.locked );
+#if defined( PF_TEST_NO_WIPEONFORK )
+  CHECK( !pages.wiped_on_fork && !more_pages.wiped_on_fork );
+#endif
+}
+
+/* The kernel's own word: VmFlags of the mapping in /proc/self/smaps. */
+
+static void
+test_flags( void ) {
+  FILE *maps = fopen( "/proc/self/smaps", "r" );
+  char  line[512];
+  int   found = 0;
+  int   ours  = 0;
+  if( !maps ) {
+    return;
+  }
+  while( fgets( line, sizeof( line ), maps ) ) {
+    unsigned long long start;
+    unsigned long long end;
+    if( sscanf( line, "%llx-%llx ", &start, &end ) == 2 ) {
+      ours = start <= (uintptr_t)pages.start && (uintptr_t)pages.start < end;
+    } else if( ours && strncmp( line, "VmFlags:", 8 ) == 0 ) {
+      found = 1;
+      CHECK( strstr( line, " dd" ) != NULL );                            /* not dumped */
+      CHECK( ( strstr( line, " wf" ) != NULL ) == pages.wiped_on_fork ); /* wiped on fork */
+      CHECK( !MLOCK_IS_REAL || ( strstr( line, " lo" ) != NULL ) == pages.locked );
+    }
+  }
+  fclose( maps );
+  CHECK( found );
+}
+
+static void
+look_empty_and_write( void ) {
+  CHECK( check_all_zero( pages.start, pages.sz ) );
+  CHECK( check_all_zero( more_pages.start, more_pages.sz ) );
+  memset( pages.start, 0x55, pages.sz );
+  pf_pages_current( &pages ); /* own content stays */
+  CHECK( pages.start[0] == 0x55 && pages.start[pages.sz - 1] == 0x55 );
+}
+
+static void
+test_fork( void ) {
+  int const locked = pages.locked;
+  memcpy( pages.start, SECRET, sizeof( SECRET ) );
+  memset( more_pages.start, 0xff, more_pages.sz );
+  pid_t const child = fork();
+  if( child == 0 ) {
+    size_t mapped;
+    size_t unlocked;
+    look_empty_and_write();
+    pf_pages_counts( &mapped, &unlocked ); /* takes the lock: it was not inherited taken */
+    CHECK( mapped == 2 );
+    CHECK( pages.locked == locked ); /* locked anew */
+    test_flags();
+
+    pid_t const grandchild = fork();
+    if( grandchild == 0 ) {
+      look_empty_and_write();
+      _exit( 0 );
+    }
+    CHECK_CHILD_ENDS_WELL( grandchild );
+    CHECK( pages.start[0] == 0x55 );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+  pf_pages_current( &pages );
+  CHECK( memcmp( pages.start, SECRET, sizeof( SECRET ) ) == 0 );
+  CHECK( more_pages.start[more_pages.sz - 1] == 0xff );
+}
+
+/* A child that libc knows nothing of: no handler runs in it. */
+
+static void
+test_clone( void ) {
+#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
+  memcpy( pages.start, SECRET, sizeof( SECRET ) );
+  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
+  CHECK( child >= 0 );
+  if( child == 0 ) {
+    CHECK( check_all_zero( pages.start, pages.sz ) == pages.wiped_on_fork );
+    pf_pages_current( &pages );
+    pf_pages_current( &more_pages );
+    look_empty_and_write();
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  CHECK( memcmp( pages.start, SECRET, sizeof( SECRET ) ) == 0 );
+#endif
+}
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  struct timespec const while_held = { 0, 50000000 };
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  (void)nanosleep( &while_held, NULL );
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static void
+test_fork_waits_for_the_lock( void ) {
+  pthread_t holder;
+  atomic_store( &holder_state, 0 );
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+  }
+  pid_t const child = fork();
+  if( child == 0 ) {
+    CHECK( atomic_load( &holder_state ) == 2 );
+    pf_pages_lock();
+    pf_pages_unlock();
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+  CHECK( pthread_join( holder, NULL ) == 0 );
+}
+
+int
+main( void ) {
+  test_map();
+  test_flags();
+  test_fork();
+  test_clone();
+  test_fork_waits_for_the_lock();
+  puts( NAME ": ok" );
+  return 0;
+}
