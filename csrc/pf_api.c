@@ -69,46 +69,34 @@ pf_error_text( int64_t code ) {
 }
 
 void
-pf_pages_state( size_t *mapped,
-                size_t *unlocked ) {
+pf_pages_state( size_t *mapped, size_t *unlocked ) {
   pf_pages_counts( mapped, unlocked );
 }
 
 void
-pf_wipe_bytes( char  *bytes,
-               size_t n ) {
+pf_wipe_bytes( char *bytes, size_t n ) {
   pf_wipe( bytes, n );
 }
 
 int64_t
-pf_b58encode( char       *out,
-              size_t      cap,
-              const char *bytes,
-              size_t      n ) {
+pf_b58encode( char *out, size_t cap, const char *bytes, size_t n ) {
   pf_writer w  = pf_writer_on( out, cap );
   int const rc = pf_base58_put( &w, (const uint8_t *)bytes, n );
   return rc == PF_OK ? pf_writer_len( &w ) : rc;
 }
 
 int64_t
-pf_b58decode( char       *out,
-              size_t      cap,
-              const char *text,
-              size_t      len ) {
+pf_b58decode( char *out, size_t cap, const char *text, size_t len ) {
   return pf_base58_decode( (uint8_t *)out, cap, text, len );
 }
 
 int
-pf_b58decode_exact( char       *out,
-                    size_t      n,
-                    const char *text,
-                    size_t      len ) {
+pf_b58decode_exact( char *out, size_t n, const char *text, size_t len ) {
   return pf_base58_decode_exact( (uint8_t *)out, n, text, len );
 }
 
 size_t
-pf_canonical_bound( const char *text,
-                    size_t      len ) {
+pf_canonical_bound( const char *text, size_t len ) {
   pf_json_size_t size;
   pf_json_measure( text, len, &size );
   return size.output;
@@ -119,12 +107,7 @@ pf_canonical_bound( const char *text,
 #define STACK_WORK_SZ 4096
 
 int64_t
-pf_canonicalize( char       *out,
-                 size_t      cap,
-                 const char *text,
-                 size_t      len,
-                 int         surrogates,
-                 size_t     *position ) {
+pf_canonicalize( char *out, size_t cap, const char *text, size_t len, int surrogates, size_t *position ) {
   uint64_t       stack_work[STACK_WORK_SZ / 8];
   void          *heap_work = NULL;
   void          *work      = stack_work;
@@ -148,15 +131,12 @@ pf_canonicalize( char       *out,
 }
 
 int
-pf_key_open_seed( pf_key     *key,
-                  char       *pubkey,
-                  const char *seed ) {
+pf_key_open_seed( pf_key *key, char *pubkey, const char *seed ) {
   return seed ? pf_key_open( key, (uint8_t *)pubkey, (const uint8_t *)seed ) : PF_ERR_ARGUMENT;
 }
 
 int
-pf_key_generate( pf_key *key,
-                 char   *pubkey ) {
+pf_key_generate( pf_key *key, char *pubkey ) {
   return pf_key_open( key, (uint8_t *)pubkey, NULL );
 }
 
@@ -170,11 +150,7 @@ pf_key_end( const pf_key *key ) {
 #define STACK_MESSAGE_SZ 4096
 
 int64_t
-pf_key_sign_bytes( char         *out,
-                   size_t        cap,
-                   const pf_key *key,
-                   const char   *message,
-                   size_t        len ) {
+pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len ) {
   uint8_t  stack_buffer[PF_SIGNATURE_SZ + STACK_MESSAGE_SZ];
   uint8_t *buffer      = stack_buffer;
   uint8_t *heap_buffer = NULL;
@@ -197,20 +173,12 @@ pf_key_sign_bytes( char         *out,
 }
 
 int64_t
-pf_sdk_sign_key( char         *out,
-                 size_t        cap,
-                 const char   *json,
-                 size_t        len,
-                 const pf_key *key ) {
+pf_sdk_sign_key( char *out, size_t cap, const char *json, size_t len, const pf_key *key ) {
   return pf_sign_json( out, cap, json, len, key, NULL );
 }
 
 int64_t
-pf_sdk_sign_pair( char       *out,
-                  size_t      cap,
-                  const char *json,
-                  size_t      len,
-                  char       *pair ) {
+pf_sdk_sign_pair( char *out, size_t cap, const char *json, size_t len, char *pair ) {
   int64_t const rc = pf_sign_json( out, cap, json, len, NULL, (const uint8_t *)pair );
   pf_wipe( pair, PF_PAIR_SZ );
   return rc;
@@ -224,9 +192,7 @@ pf_id_take( uint64_t count ) {
 }
 
 int64_t
-pf_id_text( char    *out,
-            size_t   cap,
-            uint64_t number ) {
+pf_id_text( char *out, size_t cap, uint64_t number ) {
   pf_writer w  = pf_writer_on( out, cap );
   int const rc = pf_id_write( &w, number );
   return rc == PF_OK ? pf_writer_len( &w ) : rc;

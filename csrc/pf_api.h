@@ -22,8 +22,8 @@
    lacks the three that only prepared signing needs; they may be NULL. */
 
 typedef struct {
-  int ( *crypto_sign )( unsigned char *, unsigned long long *, const unsigned char *, unsigned long long,
-                        const unsigned char * );
+  int ( *crypto_sign )(
+      unsigned char *, unsigned long long *, const unsigned char *, unsigned long long, const unsigned char * );
   int ( *crypto_sign_seed_keypair )( unsigned char *, unsigned char *, const unsigned char * );
   int ( *crypto_hash_sha512 )( unsigned char *, const unsigned char *, unsigned long long );
   void ( *randombytes )( unsigned char *, unsigned long long );
@@ -55,39 +55,31 @@ typedef struct {
 /* pf_bind_sodium copies the table and makes the private pages: once, at
    import. */
 
-int
-pf_bind_sodium( const pf_sodium *table );
+int pf_bind_sodium( const pf_sodium *table );
 
 /* pf_error_text describes a negative code in a few words; never NULL. */
 
-const char *
-pf_error_text( int64_t code );
+const char *pf_error_text( int64_t code );
 
 /* pf_pages_state reports the private mappings of this process, and how
    many of them could not be locked in RAM. */
 
-void
-pf_pages_state( size_t *mapped, size_t *unlocked );
+void pf_pages_state( size_t *mapped, size_t *unlocked );
 
-void
-pf_wipe_bytes( char *bytes, size_t n );
+void pf_wipe_bytes( char *bytes, size_t n );
 
 /* Base58; see pf_base58.h.  Encoding takes 32 or 64 bytes. */
 
-int64_t
-pf_b58encode( char *out, size_t cap, const char *bytes, size_t n );
+int64_t pf_b58encode( char *out, size_t cap, const char *bytes, size_t n );
 
-int64_t
-pf_b58decode( char *out, size_t cap, const char *text, size_t len );
+int64_t pf_b58decode( char *out, size_t cap, const char *text, size_t len );
 
-int
-pf_b58decode_exact( char *out, size_t n, const char *text, size_t len );
+int pf_b58decode_exact( char *out, size_t n, const char *text, size_t len );
 
 /* Canonical JSON; see pf_json.h.  pf_canonical_bound is the capacity
    that is certain to suffice.  On error *position is the offset in text. */
 
-size_t
-pf_canonical_bound( const char *text, size_t len );
+size_t pf_canonical_bound( const char *text, size_t len );
 
 int64_t
 pf_canonicalize( char *out, size_t cap, const char *text, size_t len, int surrogates, size_t *position );
@@ -95,19 +87,15 @@ pf_canonicalize( char *out, size_t cap, const char *text, size_t len, int surrog
 /* Keys; see pf_signer.h.  pf_key_open_seed reads 32 bytes.  pubkey gets
    32 bytes. */
 
-int
-pf_key_open_seed( pf_key *key, char *pubkey, const char *seed );
+int pf_key_open_seed( pf_key *key, char *pubkey, const char *seed );
 
-int
-pf_key_generate( pf_key *key, char *pubkey );
+int pf_key_generate( pf_key *key, char *pubkey );
 
-int
-pf_key_end( const pf_key *key );
+int pf_key_end( const pf_key *key );
 
 /* pf_key_sign_bytes writes the 64-byte signature of the message to out. */
 
-int64_t
-pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len );
+int64_t pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len );
 
 /* The drop-in: json in any key order, made canonical, signed.  Writes the
    message and right behind it the signature in base58, and returns
@@ -116,26 +104,21 @@ pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message
    seed and public key, and wipes them before it returns, whatever the
    outcome. */
 
-int64_t
-pf_sdk_sign_key( char *out, size_t cap, const char *json, size_t len, const pf_key *key );
+int64_t pf_sdk_sign_key( char *out, size_t cap, const char *json, size_t len, const pf_key *key );
 
-int64_t
-pf_sdk_sign_pair( char *out, size_t cap, const char *json, size_t len, char *pair );
+int64_t pf_sdk_sign_pair( char *out, size_t cap, const char *json, size_t len, char *pair );
 
 /* pf_is_uuid tells whether text is 36 characters of lower-case
    hexadecimal digits and hyphens, 8-4-4-4-12. */
 
-int
-pf_is_uuid( const char *text, size_t len );
+int pf_is_uuid( const char *text, size_t len );
 
 /* Request ids; see pf_random.h.  Returns the first number, or a negative
    code.  pf_id_text writes the 36 characters. */
 
-int64_t
-pf_id_take( uint64_t count );
+int64_t pf_id_take( uint64_t count );
 
-int64_t
-pf_id_text( char *out, size_t cap, uint64_t number );
+int64_t pf_id_text( char *out, size_t cap, uint64_t number );
 
 /* Templates: all of a request that does not change from call to call;
    see pf_cancel.h.  The caller keeps t alive and in its place.
@@ -145,10 +128,17 @@ pf_id_text( char *out, size_t cap, uint64_t number );
 #define PF_CANCEL_ALL 2   /* no symbol: all of them */
 #define PF_OPERATION 3    /* no symbol; for pf_request and pf_sign_data */
 
-int
-pf_template_make( pf_template *t, int kind, const pf_key *key, const char *account, size_t account_len,
-                  const char *agent, size_t agent_len, const char *symbol, size_t symbol_len,
-                  int exclude_reduce_only, int64_t expiry_window );
+int pf_template_make( pf_template  *t,
+                      int           kind,
+                      const pf_key *key,
+                      const char   *account,
+                      size_t        account_len,
+                      const char   *agent,
+                      size_t        agent_len,
+                      const char   *symbol,
+                      size_t        symbol_len,
+                      int           exclude_reduce_only,
+                      int64_t       expiry_window );
 
 /* Finished requests, each in one call.  timestamp is in ms, 0 for now.
    The id is request_id, or the text of number when id_len is 0, or of a
@@ -159,38 +149,70 @@ pf_template_make( pf_template *t, int kind, const pf_key *key, const char *accou
 #define PF_BATCH_MAX 6144
 #define PF_BATCH_ITEMS_MAX 10
 
-int64_t
-pf_cancel_order_id( char *out, size_t cap, const pf_template *t, uint64_t order_id, int64_t timestamp,
-                    uint64_t number, const char *request_id, size_t id_len );
+int64_t pf_cancel_order_id( char              *out,
+                            size_t             cap,
+                            const pf_template *t,
+                            uint64_t           order_id,
+                            int64_t            timestamp,
+                            uint64_t           number,
+                            const char        *request_id,
+                            size_t             id_len );
 
-int64_t
-pf_cancel_client_order_id( char *out, size_t cap, const pf_template *t, const char *client_order_id,
-                           size_t client_len, int64_t timestamp, uint64_t number, const char *request_id,
-                           size_t id_len );
+int64_t pf_cancel_client_order_id( char              *out,
+                                   size_t             cap,
+                                   const pf_template *t,
+                                   const char        *client_order_id,
+                                   size_t             client_len,
+                                   int64_t            timestamp,
+                                   uint64_t           number,
+                                   const char        *request_id,
+                                   size_t             id_len );
 
-int64_t
-pf_cancel_all_orders( char *out, size_t cap, const pf_template *t, int64_t timestamp, uint64_t number,
-                      const char *request_id, size_t id_len );
+int64_t pf_cancel_all_orders( char              *out,
+                              size_t             cap,
+                              const pf_template *t,
+                              int64_t            timestamp,
+                              uint64_t           number,
+                              const char        *request_id,
+                              size_t             id_len );
 
-int64_t
-pf_batch_cancel( char *out, size_t cap, const pf_cancel_item *items, size_t count, int64_t timestamp,
-                 uint64_t number, const char *request_id, size_t id_len );
+int64_t pf_batch_cancel( char                 *out,
+                         size_t                cap,
+                         const pf_cancel_item *items,
+                         size_t                count,
+                         int64_t               timestamp,
+                         uint64_t              number,
+                         const char           *request_id,
+                         size_t                id_len );
 
 /* Any other operation; see pf_operation.h.  json is the payload, an
    object.  pf_operation_bound is a capacity that suffices.  pf_sign_data
    writes and returns what pf_sdk_sign_key does. */
 
-size_t
-pf_operation_bound( const char *json, size_t len );
+size_t pf_operation_bound( const char *json, size_t len );
 
-int64_t
-pf_sign_data( char *out, size_t cap, const pf_template *t, const char *operation, size_t operation_len,
-              const char *json, size_t len, int64_t timestamp, size_t *position );
+int64_t pf_sign_data( char              *out,
+                      size_t             cap,
+                      const pf_template *t,
+                      const char        *operation,
+                      size_t             operation_len,
+                      const char        *json,
+                      size_t             len,
+                      int64_t            timestamp,
+                      size_t            *position );
 
-int64_t
-pf_request( char *out, size_t cap, const pf_template *t, const char *operation, size_t operation_len,
-            const char *json, size_t len, int64_t timestamp, uint64_t number, const char *request_id,
-            size_t id_len, size_t *position );
+int64_t pf_request( char              *out,
+                    size_t             cap,
+                    const pf_template *t,
+                    const char        *operation,
+                    size_t             operation_len,
+                    const char        *json,
+                    size_t             len,
+                    int64_t            timestamp,
+                    uint64_t           number,
+                    const char        *request_id,
+                    size_t             id_len,
+                    size_t            *position );
 
 /* cdef end */
 

@@ -24,36 +24,36 @@
 #define PF_OK 0
 
 /* Errors of arguments and state. */
-#define PF_ERR_CAPACITY (-1)  /* the output buffer is too small */
-#define PF_ERR_ARGUMENT (-2)  /* an argument is outside its contract */
-#define PF_ERR_MEMORY (-3)    /* no memory, or no private mapping */
-#define PF_ERR_UNBOUND (-4)   /* libsodium is not bound yet */
-#define PF_ERR_SODIUM (-5)    /* a libsodium call failed */
-#define PF_ERR_CLOSED (-6)    /* the key is closed, or did not cross a fork */
-#define PF_ERR_MISMATCH (-7)  /* public half does not belong to the seed */
-#define PF_ERR_CLOCK (-8)     /* the wall clock cannot be read */
-#define PF_ERR_BASE58 (-9)    /* not base58, or of another length */
-#define PF_ERR_FORKED (-10)   /* request ids belong to another process */
+#define PF_ERR_CAPACITY ( -1 ) /* the output buffer is too small */
+#define PF_ERR_ARGUMENT ( -2 ) /* an argument is outside its contract */
+#define PF_ERR_MEMORY ( -3 )   /* no memory, or no private mapping */
+#define PF_ERR_UNBOUND ( -4 )  /* libsodium is not bound yet */
+#define PF_ERR_SODIUM ( -5 )   /* a libsodium call failed */
+#define PF_ERR_CLOSED ( -6 )   /* the key is closed, or did not cross a fork */
+#define PF_ERR_MISMATCH ( -7 ) /* public half does not belong to the seed */
+#define PF_ERR_CLOCK ( -8 )    /* the wall clock cannot be read */
+#define PF_ERR_BASE58 ( -9 )   /* not base58, or of another length */
+#define PF_ERR_FORKED ( -10 )  /* request ids belong to another process */
 
 /* Errors of JSON text; each comes with a position. */
-#define PF_ERR_JSON_END (-20)       /* the text ends inside a value */
-#define PF_ERR_JSON_VALUE (-21)     /* no value starts here */
-#define PF_ERR_JSON_KEY (-22)       /* a key must be a string */
-#define PF_ERR_JSON_COLON (-23)     /* no colon after the key */
-#define PF_ERR_JSON_COMMA (-24)     /* neither a comma nor the closing bracket */
-#define PF_ERR_JSON_CONTROL (-25)   /* raw control character in a string */
-#define PF_ERR_JSON_ESCAPE (-26)    /* no such escape */
-#define PF_ERR_JSON_UTF8 (-27)      /* not UTF-8 */
-#define PF_ERR_JSON_BOM (-28)       /* a byte order mark */
-#define PF_ERR_JSON_TRAILING (-29)  /* something after the value */
-#define PF_ERR_JSON_DUPLICATE (-30) /* the key stands twice in its object */
-#define PF_ERR_JSON_NUMBER (-31)    /* malformed number */
-#define PF_ERR_JSON_FRACTION (-32)  /* fraction or exponent */
-#define PF_ERR_JSON_DIGITS (-33)    /* integer of more than 4300 digits */
-#define PF_ERR_JSON_NAN (-34)       /* NaN or Infinity */
-#define PF_ERR_JSON_DEPTH (-35)     /* nested too deep */
-#define PF_ERR_JSON_LENGTH (-36)    /* text of 4 GiB or more */
-#define PF_ERR_JSON_OBJECT (-37)    /* the value must be an object */
+#define PF_ERR_JSON_END ( -20 )       /* the text ends inside a value */
+#define PF_ERR_JSON_VALUE ( -21 )     /* no value starts here */
+#define PF_ERR_JSON_KEY ( -22 )       /* a key must be a string */
+#define PF_ERR_JSON_COLON ( -23 )     /* no colon after the key */
+#define PF_ERR_JSON_COMMA ( -24 )     /* neither a comma nor the closing bracket */
+#define PF_ERR_JSON_CONTROL ( -25 )   /* raw control character in a string */
+#define PF_ERR_JSON_ESCAPE ( -26 )    /* no such escape */
+#define PF_ERR_JSON_UTF8 ( -27 )      /* not UTF-8 */
+#define PF_ERR_JSON_BOM ( -28 )       /* a byte order mark */
+#define PF_ERR_JSON_TRAILING ( -29 )  /* something after the value */
+#define PF_ERR_JSON_DUPLICATE ( -30 ) /* the key stands twice in its object */
+#define PF_ERR_JSON_NUMBER ( -31 )    /* malformed number */
+#define PF_ERR_JSON_FRACTION ( -32 )  /* fraction or exponent */
+#define PF_ERR_JSON_DIGITS ( -33 )    /* integer of more than 4300 digits */
+#define PF_ERR_JSON_NAN ( -34 )       /* NaN or Infinity */
+#define PF_ERR_JSON_DEPTH ( -35 )     /* nested too deep */
+#define PF_ERR_JSON_LENGTH ( -36 )    /* text of 4 GiB or more */
+#define PF_ERR_JSON_OBJECT ( -37 )    /* the value must be an object */
 
 #if defined( __GNUC__ ) || defined( __clang__ )
 #define PF_LIKELY( c ) __builtin_expect( !!( c ), 1 )
@@ -76,8 +76,7 @@ typedef struct {
 } pf_writer;
 
 static inline pf_writer
-pf_writer_on( char  *buffer,
-              size_t capacity ) {
+pf_writer_on( char *buffer, size_t capacity ) {
   pf_writer w = { buffer, buffer, buffer + capacity, 0 };
   return w;
 }
@@ -86,8 +85,7 @@ pf_writer_on( char  *buffer,
    there is none. */
 
 static inline char *
-pf_reserve( pf_writer *w,
-            size_t     n ) {
+pf_reserve( pf_writer *w, size_t n ) {
   if( PF_UNLIKELY( (size_t)( w->end - w->at ) < n ) ) {
     w->full = 1;
     w->end  = w->at;
@@ -99,9 +97,7 @@ pf_reserve( pf_writer *w,
 }
 
 static inline void
-pf_put( pf_writer  *w,
-        const void *bytes,
-        size_t      n ) {
+pf_put( pf_writer *w, const void *bytes, size_t n ) {
   char *room = pf_reserve( w, n );
   if( PF_LIKELY( room != NULL ) ) {
     memcpy( room, bytes, n );
@@ -115,8 +111,7 @@ pf_put( pf_writer  *w,
 #define PF_U64_LEN 20 /* digits of 2^64 - 1 */
 
 static inline void
-pf_put_u64( pf_writer *w,
-            uint64_t   v ) {
+pf_put_u64( pf_writer *w, uint64_t v ) {
   char   digits[PF_U64_LEN];
   size_t at = PF_U64_LEN;
   do {
@@ -138,8 +133,7 @@ pf_writer_len( const pf_writer *w ) {
    even if the memory is never read again. */
 
 static inline void
-pf_wipe( void  *p,
-         size_t n ) {
+pf_wipe( void *p, size_t n ) {
 #if defined( __GNUC__ ) || defined( __clang__ )
   memset( p, 0, n );
   __asm__ __volatile__( "" : : "r"( p ) : "memory" );

@@ -41,8 +41,7 @@ load_be32( const uint8_t *p ) {
 }
 
 static void
-store_be32( uint8_t *p,
-            uint32_t v ) {
+store_be32( uint8_t *p, uint32_t v ) {
   p[0] = (uint8_t)( v >> 24 );
   p[1] = (uint8_t)( v >> 16 );
   p[2] = (uint8_t)( v >> 8 );
@@ -80,8 +79,7 @@ carry_all( uint64_t limbs[LIMBS] ) {
 static const char alphabet[] = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 static void
-text_of_limbs( char           text[DIGITS],
-               const uint64_t limbs[LIMBS] ) {
+text_of_limbs( char text[DIGITS], const uint64_t limbs[LIMBS] ) {
   for( size_t j = 0; j < LIMBS; j++ ) {
     uint32_t v = (uint32_t)limbs[j];
     for( size_t k = LIMB_DIGITS; k-- > 0; ) {
@@ -96,9 +94,7 @@ text_of_limbs( char           text[DIGITS],
    byte. */
 
 static size_t
-to_skip( const char     text[DIGITS],
-         const uint8_t *bytes,
-         size_t         n ) {
+to_skip( const char text[DIGITS], const uint8_t *bytes, size_t n ) {
   size_t ones  = 0;
   size_t zeros = 0;
   while( ones < DIGITS && text[ones] == '1' ) {
@@ -111,9 +107,7 @@ to_skip( const char     text[DIGITS],
 }
 
 int
-pf_base58_put( pf_writer     *w,
-               const uint8_t *bytes,
-               size_t         n ) {
+pf_base58_put( pf_writer *w, const uint8_t *bytes, size_t n ) {
   if( PF_UNLIKELY( n != 32 && n != 64 ) ) {
     return PF_ERR_ARGUMENT;
   }
@@ -146,8 +140,7 @@ pf_base58_put( pf_writer     *w,
    byte. */
 
 static size_t
-leading_zeros( const uint8_t *bytes,
-               size_t         n ) {
+leading_zeros( const uint8_t *bytes, size_t n ) {
   size_t   count   = 0;
   unsigned leading = 1;
   for( size_t i = 0; i < n; i++ ) {
@@ -161,23 +154,20 @@ leading_zeros( const uint8_t *bytes,
    a branch. All three are below 256. */
 
 static uint32_t
-within( uint32_t c,
-        uint32_t lo,
-        uint32_t hi ) {
+within( uint32_t c, uint32_t lo, uint32_t hi ) {
   return ~( ( c - lo ) | ( hi - c ) ) >> 31;
 }
 
 /* digit_of is the base58 digit of c, with *bad |= 1 if it has none. */
 
 static uint32_t
-digit_of( uint8_t   c,
-          uint32_t *bad ) {
+digit_of( uint8_t c, uint32_t *bad ) {
   static const struct {
     uint8_t lo, hi, first;
-  } runs[6]          = { { '1', '9', 0 },  { 'A', 'H', 9 },  { 'J', 'N', 17 },
-                         { 'P', 'Z', 22 }, { 'a', 'k', 33 }, { 'm', 'z', 44 } };
-  uint32_t digit     = 0;
-  uint32_t in_any    = 0;
+  } runs[6]       = { { '1', '9', 0 },  { 'A', 'H', 9 },  { 'J', 'N', 17 },
+                      { 'P', 'Z', 22 }, { 'a', 'k', 33 }, { 'm', 'z', 44 } };
+  uint32_t digit  = 0;
+  uint32_t in_any = 0;
   for( size_t r = 0; r < 6; r++ ) {
     uint32_t const in = within( c, runs[r].lo, runs[r].hi );
     digit |= ( 0U - in ) & ( (uint32_t)c - runs[r].lo + runs[r].first );
@@ -192,11 +182,7 @@ digit_of( uint8_t   c,
    character in the alphabet, no bit lost at the top. */
 
 static uint32_t
-decode_words( uint32_t   *words,
-              size_t      n,
-              const char *text,
-              size_t      len,
-              size_t     *ones ) {
+decode_words( uint32_t *words, size_t n, const char *text, size_t len, size_t *ones ) {
   uint32_t bad     = 0;
   uint32_t leading = 1;
   *ones            = 0;
@@ -216,22 +202,18 @@ decode_words( uint32_t   *words,
 }
 
 static void
-bytes_of_words( uint8_t        *out,
-                const uint32_t *words,
-                size_t          n ) {
+bytes_of_words( uint8_t *out, const uint32_t *words, size_t n ) {
   for( size_t k = 0; k < n; k++ ) {
     store_be32( out + 4 * k, words[n - 1 - k] );
   }
 }
 
 int
-pf_base58_decode_exact( uint8_t    *out,
-                        size_t      n,
-                        const char *text,
-                        size_t      len ) {
+pf_base58_decode_exact( uint8_t *out, size_t n, const char *text, size_t len ) {
   uint32_t words[WORDS_MAX];
   size_t   ones;
   if( PF_UNLIKELY( n % 4 || n > WORDS_MAX * 4 || len > PF_BASE58_64_MAX_LEN ) ) {
+    pf_wipe( out, n );
     return PF_ERR_BASE58;
   }
   uint32_t bad = decode_words( words, n / 4, text, len, &ones );
@@ -246,10 +228,7 @@ pf_base58_decode_exact( uint8_t    *out,
 }
 
 int64_t
-pf_base58_decode( uint8_t    *out,
-                  size_t      cap,
-                  const char *text,
-                  size_t      len ) {
+pf_base58_decode( uint8_t *out, size_t cap, const char *text, size_t len ) {
   uint32_t words[DECODE_WORDS_MAX];
   uint8_t  bytes[DECODE_WORDS_MAX * 4];
   size_t   ones;

@@ -11,40 +11,29 @@
 
 #include "pf_base.h"
 
-#define PF_BASE58_32_MAX_LEN 44   /* ceil( 32 * log(256) / log(58) ) */
-#define PF_BASE58_64_MAX_LEN 88   /* ceil( 64 * log(256) / log(58) ) */
-#define PF_BASE58_DECODE_MAX 128  /* characters that pf_base58_decode takes */
+#define PF_BASE58_32_MAX_LEN 44  /* ceil( 32 * log(256) / log(58) ) */
+#define PF_BASE58_64_MAX_LEN 88  /* ceil( 64 * log(256) / log(58) ) */
+#define PF_BASE58_DECODE_MAX 128 /* characters that pf_base58_decode takes */
 
 /* pf_base58_put appends the base58 of n bytes, n being 32 or 64: 32 to
    PF_BASE58_32_MAX_LEN, or 64 to PF_BASE58_64_MAX_LEN characters.
    Returns PF_OK or, for any other n, PF_ERR_ARGUMENT; running out of
    room shows in w. */
 
-int
-pf_base58_put( pf_writer     *w,
-               const uint8_t *bytes,
-               size_t         n );
+int pf_base58_put( pf_writer *w, const uint8_t *bytes, size_t n );
 
 /* pf_base58_decode decodes any text of at most PF_BASE58_DECODE_MAX
    characters and returns how many bytes it wrote.  PF_ERR_BASE58 for a
    character outside the alphabet, PF_ERR_ARGUMENT for a longer text,
    PF_ERR_CAPACITY if out is too small. */
 
-int64_t
-pf_base58_decode( uint8_t    *out,
-                  size_t      cap,
-                  const char *text,
-                  size_t      len );
+int64_t pf_base58_decode( uint8_t *out, size_t cap, const char *text, size_t len );
 
 /* pf_base58_decode_exact decodes a text that must stand for exactly n
    bytes, n being a multiple of 4 up to 64.  Fit for secrets: time and
    memory access depend on len and n alone.  Returns PF_OK, or
    PF_ERR_BASE58 with out zeroed. */
 
-int
-pf_base58_decode_exact( uint8_t    *out,
-                        size_t      n,
-                        const char *text,
-                        size_t      len );
+int pf_base58_decode_exact( uint8_t *out, size_t n, const char *text, size_t len );
 
 #endif /* PF_BASE58_H */

@@ -40,15 +40,14 @@ pf_timestamp( int64_t timestamp ) {
 }
 
 int
-pf_is_uuid( const char *text,
-            size_t      len ) {
+pf_is_uuid( const char *text, size_t len ) {
   if( len != PF_CLIENT_ORDER_ID_LEN ) {
     return 0;
   }
   for( size_t i = 0; i < PF_CLIENT_ORDER_ID_LEN; i++ ) {
-    char const c          = text[i];
-    int const  hyphen     = i == 8 || i == 13 || i == 18 || i == 23;
-    int const  hex_digit  = ( c >= '0' && c <= '9' ) || ( c >= 'a' && c <= 'f' );
+    char const c         = text[i];
+    int const  hyphen    = i == 8 || i == 13 || i == 18 || i == 23;
+    int const  hex_digit = ( c >= '0' && c <= '9' ) || ( c >= 'a' && c <= 'f' );
     if( hyphen ? c != '-' : !hex_digit ) {
       return 0;
     }
@@ -59,8 +58,7 @@ pf_is_uuid( const char *text,
 /* Printable ASCII that needs no escape in JSON. */
 
 static int
-is_plain_text( const char *text,
-               size_t      len ) {
+is_plain_text( const char *text, size_t len ) {
   for( size_t i = 0; i < len; i++ ) {
     if( text[i] < 0x20 || text[i] > 0x7e || text[i] == '"' || text[i] == '\\' ) {
       return 0;
@@ -70,17 +68,13 @@ is_plain_text( const char *text,
 }
 
 static int
-is_pubkey( const char *text,
-           size_t      len ) {
+is_pubkey( const char *text, size_t len ) {
   uint8_t bytes[PF_PUBKEY_SZ];
   return len <= PF_BASE58_32_MAX_LEN && pf_base58_decode_exact( bytes, sizeof( bytes ), text, len ) == PF_OK;
 }
 
 int
-pf_put_envelope( pf_writer  *w,
-                 uint64_t    number,
-                 const char *request_id,
-                 size_t      id_len ) {
+pf_put_envelope( pf_writer *w, uint64_t number, const char *request_id, size_t id_len ) {
   int rc = PF_OK;
   PF_PUT_LIT( w, "{\"id\":\"" );
   if( id_len ) {
@@ -104,11 +98,7 @@ pf_put_envelope( pf_writer  *w,
    array; a piece that would not fit fails the whole. */
 
 static int64_t
-make_head( pf_template *t,
-           const char  *account,
-           size_t       account_len,
-           const char  *agent,
-           size_t       agent_len ) {
+make_head( pf_template *t, const char *account, size_t account_len, const char *agent, size_t agent_len ) {
   pf_writer w = pf_writer_on( t->head, sizeof( t->head ) );
   PF_PUT_LIT( &w, "{\"account\":\"" );
   pf_put( &w, account, account_len );
@@ -121,27 +111,21 @@ make_head( pf_template *t,
 }
 
 static void
-put_window( pf_writer *w,
-            uint64_t   expiry_window ) {
+put_window( pf_writer *w, uint64_t expiry_window ) {
   PF_PUT_LIT( w, "\"expiry_window\":" );
   pf_put_u64( w, expiry_window );
 }
 
 static void
-put_symbol( pf_writer  *w,
-            const char *symbol,
-            size_t      symbol_len ) {
+put_symbol( pf_writer *w, const char *symbol, size_t symbol_len ) {
   PF_PUT_LIT( w, "\"symbol\":\"" );
   pf_put( w, symbol, symbol_len );
   PF_PUT_LIT( w, "\"" );
 }
 
 static void
-make_order_tails( const pf_template *t,
-                  pf_writer         *message,
-                  pf_writer         *fields,
-                  const char        *symbol,
-                  size_t             symbol_len ) {
+make_order_tails(
+    const pf_template *t, pf_writer *message, pf_writer *fields, const char *symbol, size_t symbol_len ) {
   PF_PUT_LIT( message, "," );
   put_symbol( message, symbol, symbol_len );
   PF_PUT_LIT( message, "}," );
@@ -155,10 +139,7 @@ make_order_tails( const pf_template *t,
 }
 
 static void
-put_all_orders( pf_writer  *w,
-                int         exclude_reduce_only,
-                const char *symbol,
-                size_t      symbol_len ) {
+put_all_orders( pf_writer *w, int exclude_reduce_only, const char *symbol, size_t symbol_len ) {
   PF_PUT_LIT( w, "\"all_symbols\":" );
   pf_put( w, symbol_len ? "false" : "true", symbol_len ? 5 : 4 );
   PF_PUT_LIT( w, ",\"exclude_reduce_only\":" );
@@ -250,16 +231,13 @@ typedef struct {
 } signed_message;
 
 static int
-sign_message( signed_message    *s,
-              const pf_writer   *message,
-              const pf_template *t ) {
+sign_message( signed_message *s, const pf_writer *message, const pf_template *t ) {
   int64_t const len = pf_writer_len( message );
   return len < 0 ? (int)len : pf_key_sign( &t->key, (uint8_t *)s, (size_t)len );
 }
 
 static void
-put_order_ref( pf_writer       *w,
-               const order_ref *order ) {
+put_order_ref( pf_writer *w, const order_ref *order ) {
   if( order->client_order_id ) {
     PF_PUT_LIT( w, "\"client_order_id\":\"" );
     pf_put( w, order->client_order_id, PF_CLIENT_ORDER_ID_LEN );
@@ -285,10 +263,7 @@ put_signature_and_time( pf_writer         *w,
 }
 
 static int
-put_signed_order( pf_writer         *w,
-                  const pf_template *t,
-                  const order_ref   *order,
-                  uint64_t           timestamp ) {
+put_signed_order( pf_writer *w, const pf_template *t, const order_ref *order, uint64_t timestamp ) {
   signed_message s;
   pf_writer      message = pf_writer_on( s.message, sizeof( s.message ) );
   PF_PUT_LIT( &message, "{\"data\":{" );
@@ -309,9 +284,7 @@ put_signed_order( pf_writer         *w,
 }
 
 static int
-put_signed_all_orders( pf_writer         *w,
-                       const pf_template *t,
-                       uint64_t           timestamp ) {
+put_signed_all_orders( pf_writer *w, const pf_template *t, uint64_t timestamp ) {
   signed_message s;
   pf_writer      message = pf_writer_on( s.message, sizeof( s.message ) );
   PF_PUT_LIT( &message, "{\"data\":{" );
@@ -328,8 +301,7 @@ put_signed_all_orders( pf_writer         *w,
 }
 
 static int64_t
-finish( const pf_writer *w,
-        int              rc ) {
+finish( const pf_writer *w, int rc ) {
   return PF_UNLIKELY( rc != PF_OK ) ? rc : pf_writer_len( w );
 }
 
@@ -409,9 +381,7 @@ pf_cancel_all_orders( char              *out,
 }
 
 static int
-put_batch_item( pf_writer            *w,
-                const pf_cancel_item *item,
-                uint64_t              timestamp ) {
+put_batch_item( pf_writer *w, const pf_cancel_item *item, uint64_t timestamp ) {
   int const by_client = item->by_client_order_id;
   if( !item->order || item->order->kind != PF_CANCEL_ORDER ||
       ( by_client && !pf_is_uuid( item->client_order_id, sizeof( item->client_order_id ) ) ) ) {

@@ -47,28 +47,22 @@ struct pf_template {
   uint32_t head_len;
   uint64_t expiry_window;
   char     head[PF_HEAD_SZ]; /* {"account":"…","signature":" */
-  pf_tail  message; /* of the signed message, between order id and timestamp */
-  pf_tail  fields;  /* of the request, from behind the timestamp to the order id */
+  pf_tail  message;          /* of the signed message, between order id and timestamp */
+  pf_tail  fields;           /* of the request, from behind the timestamp to the order id */
 };
 
 /* pf_now is the wall clock in ms since 1970, or PF_ERR_CLOCK. */
 
-int64_t
-pf_now( void );
+int64_t pf_now( void );
 
 /* pf_timestamp returns timestamp, or the clock when it is 0; negative:
    an error code. */
 
-int64_t
-pf_timestamp( int64_t timestamp );
+int64_t pf_timestamp( int64_t timestamp );
 
 /* pf_put_envelope writes {"id":"…","params":{"  with the id chosen as
    pf_api.h says. */
 
-int
-pf_put_envelope( pf_writer  *w,
-                 uint64_t    number,
-                 const char *request_id,
-                 size_t      id_len );
+int pf_put_envelope( pf_writer *w, uint64_t number, const char *request_id, size_t id_len );
 
 #endif /* PF_CANCEL_H */

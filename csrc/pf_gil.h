@@ -62,18 +62,13 @@ pf_request_detached( char *out, size_t cap, const pf_template *t, const char *op
 /* clang-format on */
 
 static size_t
-pf_canonical_bound_detached( const char *text,
-                             size_t      len ) {
+pf_canonical_bound_detached( const char *text, size_t len ) {
   PF_DETACHED( size_t, pf_canonical_bound( text, len ) );
 }
 
 static int64_t
-pf_canonicalize_detached( char       *out,
-                          size_t      cap,
-                          const char *text,
-                          size_t      len,
-                          int         surrogates,
-                          size_t     *position ) {
+pf_canonicalize_detached(
+    char *out, size_t cap, const char *text, size_t len, int surrogates, size_t *position ) {
   PF_DETACHED( int64_t, pf_canonicalize( out, cap, text, len, surrogates, position ) );
 }
 
@@ -83,29 +78,17 @@ pf_key_end_detached( const pf_key *key ) {
 }
 
 static int64_t
-pf_key_sign_bytes_detached( char         *out,
-                            size_t        cap,
-                            const pf_key *key,
-                            const char   *message,
-                            size_t        len ) {
+pf_key_sign_bytes_detached( char *out, size_t cap, const pf_key *key, const char *message, size_t len ) {
   PF_DETACHED( int64_t, pf_key_sign_bytes( out, cap, key, message, len ) );
 }
 
 static int64_t
-pf_sdk_sign_key_detached( char         *out,
-                          size_t        cap,
-                          const char   *json,
-                          size_t        len,
-                          const pf_key *key ) {
+pf_sdk_sign_key_detached( char *out, size_t cap, const char *json, size_t len, const pf_key *key ) {
   PF_DETACHED( int64_t, pf_sdk_sign_key( out, cap, json, len, key ) );
 }
 
 static int64_t
-pf_sdk_sign_pair_detached( char       *out,
-                           size_t      cap,
-                           const char *json,
-                           size_t      len,
-                           char       *pair ) {
+pf_sdk_sign_pair_detached( char *out, size_t cap, const char *json, size_t len, char *pair ) {
   PF_DETACHED( int64_t, pf_sdk_sign_pair( out, cap, json, len, pair ) );
 }
 

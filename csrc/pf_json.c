@@ -19,29 +19,27 @@ typedef struct {
 } object;
 
 typedef struct {
-  const uint8_t *text;
-  const uint8_t *end;
-  object        *objects;
-  pf_json_member        *done;  /* members of closed objects, sorted */
-  pf_json_member        *stack; /* members of open objects, in the order of the text */
-  size_t         members_max; /* room in done and in stack */
-  size_t         objects_max;
-  uint32_t       objects_count;
-  uint32_t       done_count;
-  uint32_t       stack_count;
-  uint32_t       depth;
-  int            surrogates;
-  int            error;
-  const uint8_t *trouble;
+  const uint8_t  *text;
+  const uint8_t  *end;
+  object         *objects;
+  pf_json_member *done;        /* members of closed objects, sorted */
+  pf_json_member *stack;       /* members of open objects, in the order of the text */
+  size_t          members_max; /* room in done and in stack */
+  size_t          objects_max;
+  uint32_t        objects_count;
+  uint32_t        done_count;
+  uint32_t        stack_count;
+  uint32_t        depth;
+  int             surrogates;
+  int             error;
+  const uint8_t  *trouble;
 } reader;
 
 /* fail notes the error and returns what every check_ function returns
    on error in place of the end of what it checked: NULL. */
 
 static const uint8_t *
-fail( reader        *r,
-      const uint8_t *at,
-      int            error ) {
+fail( reader *r, const uint8_t *at, int error ) {
   r->error   = error;
   r->trouble = at;
   return NULL;
@@ -62,8 +60,7 @@ typedef struct {
 } counts;
 
 static inline void
-count_block( counts        *c,
-             const uint8_t  block[COUNT_LEN] ) {
+count_block( counts *c, const uint8_t block[COUNT_LEN] ) {
   uint8_t colons = 0;
   uint8_t braces = 0;
   uint8_t dels   = 0;
@@ -83,9 +80,7 @@ count_block( counts        *c,
 /* see pf_json.h */
 
 void
-pf_json_measure( const char     *text,
-                 size_t          len,
-                 pf_json_size_t *size ) {
+pf_json_measure( const char *text, size_t len, pf_json_size_t *size ) {
   const uint8_t *p               = (const uint8_t *)text;
   counts         c               = { 0, 0, 0, 0 };
   uint8_t        last[COUNT_LEN] = { 0 };
@@ -119,15 +114,12 @@ pf_json_work_sz( const pf_json_size_t *size ) {
 
 /* Pass 1: check and index */
 
-static const uint8_t *
-check_value( reader        *r,
-             const uint8_t *p );
+static const uint8_t *check_value( reader *r, const uint8_t *p );
 
 /* check_escape starts at the backslash. */
 
 static inline const uint8_t *
-check_escape( reader        *r,
-              const uint8_t *p ) {
+check_escape( reader *r, const uint8_t *p ) {
   size_t const left = (size_t)( r->end - p );
   if( left < 2 ) {
     return fail( r, r->end, PF_ERR_JSON_END );
@@ -143,8 +135,7 @@ check_escape( reader        *r,
   case 'f':
   case 'n':
   case 'r':
-  case 't':
-    return p + 2;
+  case 't': return p + 2;
   case 'u':
     for( size_t i = 2; i < left; i++ ) {
       if( !hex_digits[p[i]] ) {
@@ -152,16 +143,14 @@ check_escape( reader        *r,
       }
     }
     return fail( r, r->end, PF_ERR_JSON_END );
-  default:
-    return fail( r, p, PF_ERR_JSON_ESCAPE );
+  default: return fail( r, p, PF_ERR_JSON_ESCAPE );
   }
 }
 
 /* check_string starts after the opening quote. */
 
 static const uint8_t *
-check_string( reader        *r,
-              const uint8_t *p ) {
+check_string( reader *r, const uint8_t *p ) {
   for( ;; ) {
     p = skip_plain( p, r->end );
     /* One special character is often followed by another. */
@@ -194,10 +183,7 @@ check_string( reader        *r,
 }
 
 static const uint8_t *
-check_literal( reader        *r,
-               const uint8_t *p,
-               const char    *literal,
-               size_t         len ) {
+check_literal( reader *r, const uint8_t *p, const char *literal, size_t len ) {
   size_t const left = (size_t)( r->end - p );
   if( memcmp( p, literal, left < len ? left : len ) != 0 ) {
     return fail( r, p, PF_ERR_JSON_VALUE );
@@ -206,10 +192,7 @@ check_literal( reader        *r,
 }
 
 static const uint8_t *
-check_nan( reader        *r,
-           const uint8_t *p,
-           const char    *literal,
-           size_t         len ) {
+check_nan( reader *r, const uint8_t *p, const char *literal, size_t len ) {
   return check_literal( r, p, literal, len ) ? fail( r, p, PF_ERR_JSON_NAN ) : NULL;
 }
 
@@ -219,8 +202,7 @@ is_digit( uint8_t c ) {
 }
 
 static const uint8_t *
-check_number( reader        *r,
-              const uint8_t *p ) {
+check_number( reader *r, const uint8_t *p ) {
   const uint8_t *const start  = p;
   const uint8_t *const digits = p + ( *p == '-' );
   for( p = digits; p < r->end && is_digit( *p ); ) {
@@ -245,9 +227,7 @@ check_number( reader        *r,
    comma it skips it and the space that follows; at `close` it stays. */
 
 static inline const uint8_t *
-check_next( reader        *r,
-            const uint8_t *p,
-            uint8_t        close ) {
+check_next( reader *r, const uint8_t *p, uint8_t close ) {
   p = skip_space( p, r->end );
   if( PF_UNLIKELY( p == r->end ) ) {
     return fail( r, p, PF_ERR_JSON_END );
@@ -261,8 +241,7 @@ check_next( reader        *r,
 }
 
 static const uint8_t *
-check_array( reader        *r,
-             const uint8_t *p ) {
+check_array( reader *r, const uint8_t *p ) {
   p = skip_space( p + 1, r->end );
   while( p && ( p == r->end || *p != ']' ) ) {
     p = check_value( r, p );
@@ -275,8 +254,7 @@ check_array( reader        *r,
    never more members than pf_json_measure counted colons. */
 
 static const uint8_t *
-check_member( reader        *r,
-              const uint8_t *p ) {
+check_member( reader *r, const uint8_t *p ) {
   if( p == r->end || *p != '"' ) {
     return fail( r, p, p == r->end ? PF_ERR_JSON_END : PF_ERR_JSON_KEY );
   }
@@ -297,8 +275,7 @@ check_member( reader        *r,
 }
 
 static const uint8_t *
-check_object( reader        *r,
-              const uint8_t *p ) {
+check_object( reader *r, const uint8_t *p ) {
   if( PF_UNLIKELY( r->objects_count >= r->objects_max ) ) {
     return fail( r, p, PF_ERR_CAPACITY );
   }
@@ -329,14 +306,12 @@ check_object( reader        *r,
 /* check_value starts at the value, no space before it. */
 
 static const uint8_t *
-check_value( reader        *r,
-             const uint8_t *p ) {
+check_value( reader *r, const uint8_t *p ) {
   if( PF_UNLIKELY( p == r->end ) ) {
     return fail( r, p, r->depth ? PF_ERR_JSON_END : PF_ERR_JSON_VALUE );
   }
   switch( *p ) {
-  case '"':
-    return check_string( r, p + 1 );
+  case '"': return check_string( r, p + 1 );
   case '{':
   case '[':
     if( r->depth == PF_JSON_DEPTH_MAX ) {
@@ -346,18 +321,12 @@ check_value( reader        *r,
     p = *p == '{' ? check_object( r, p ) : check_array( r, p );
     r->depth--;
     return p;
-  case 't':
-    return check_literal( r, p, "true", 4 );
-  case 'f':
-    return check_literal( r, p, "false", 5 );
-  case 'n':
-    return check_literal( r, p, "null", 4 );
-  case 'N':
-    return check_nan( r, p, "NaN", 3 );
-  case 'I':
-    return check_nan( r, p, "Infinity", 8 );
-  default:
-    return *p == '-' || is_digit( *p ) ? check_number( r, p ) : fail( r, p, PF_ERR_JSON_VALUE );
+  case 't': return check_literal( r, p, "true", 4 );
+  case 'f': return check_literal( r, p, "false", 5 );
+  case 'n': return check_literal( r, p, "null", 4 );
+  case 'N': return check_nan( r, p, "NaN", 3 );
+  case 'I': return check_nan( r, p, "Infinity", 8 );
+  default: return *p == '-' || is_digit( *p ) ? check_number( r, p ) : fail( r, p, PF_ERR_JSON_VALUE );
   }
 }
 
@@ -397,8 +366,7 @@ static const char hex_pairs[] = /* 00 to ff */
 /* emit_unit writes \uxxxx. */
 
 static inline void
-emit_unit( pf_writer *w,
-           uint32_t   unit ) {
+emit_unit( pf_writer *w, uint32_t unit ) {
   char *room = pf_reserve( w, 6 );
   if( PF_LIKELY( room != NULL ) ) {
     memcpy( room, "\\u", 2 );
@@ -411,8 +379,7 @@ emit_unit( pf_writer *w,
    its end.  Surrogates need no joining: a pair is written as two. */
 
 static inline const uint8_t *
-emit_escape( pf_writer     *w,
-             const uint8_t *p ) {
+emit_escape( pf_writer *w, const uint8_t *p ) {
   static const char short_form[] = "btn\vfr"; /* from \b on */
   size_t            len;
   uint32_t const    unit = escape_decode( p, &len );
@@ -432,8 +399,7 @@ emit_escape( pf_writer     *w,
 }
 
 static inline const uint8_t *
-emit_wide( pf_writer     *w,
-           const uint8_t *p ) {
+emit_wide( pf_writer *w, const uint8_t *p ) {
   size_t         len;
   uint32_t const c = utf8_decode( p, &len );
   if( c < 0x10000 ) {
@@ -449,9 +415,7 @@ emit_wide( pf_writer     *w,
    out before they are looked at, where there is room for one. */
 
 static inline const uint8_t *
-emit_plain( pf_writer     *w,
-            const uint8_t *p,
-            const uint8_t *end ) {
+emit_plain( pf_writer *w, const uint8_t *p, const uint8_t *end ) {
   char *at = w->at;
   while( end - p >= BLOCK_LEN && w->end - at >= BLOCK_LEN ) {
     unsigned const mask = special_mask( p );
@@ -473,8 +437,7 @@ emit_plain( pf_writer     *w,
 /* emit_string starts after the opening quote. */
 
 static const uint8_t *
-emit_string( const emitter *e,
-             const uint8_t *p ) {
+emit_string( const emitter *e, const uint8_t *p ) {
   /* A copy: stores through a char pointer cannot change it. */
   pf_writer w = *e->w;
   PF_PUT_LIT( &w, "\"" );
@@ -500,8 +463,7 @@ emit_string( const emitter *e,
 }
 
 static const uint8_t *
-emit_number( const emitter *e,
-             const uint8_t *p ) {
+emit_number( const emitter *e, const uint8_t *p ) {
   const uint8_t *const start = p;
   do {
     p++;
@@ -514,13 +476,10 @@ emit_number( const emitter *e,
   return p;
 }
 
-static const uint8_t *
-emit_value( emitter       *e,
-            const uint8_t *p );
+static const uint8_t *emit_value( emitter *e, const uint8_t *p );
 
 static const uint8_t *
-emit_array( emitter       *e,
-            const uint8_t *p ) {
+emit_array( emitter *e, const uint8_t *p ) {
   const uint8_t *const end = e->r->end;
   PF_PUT_LIT( e->w, "[" );
   for( p = skip_space( p + 1, end ); *p != ']'; ) {
@@ -555,26 +514,15 @@ emit_object( emitter *e ) {
 }
 
 static const uint8_t *
-emit_value( emitter       *e,
-            const uint8_t *p ) {
+emit_value( emitter *e, const uint8_t *p ) {
   switch( *p ) {
-  case '"':
-    return emit_string( e, p + 1 );
-  case '{':
-    return emit_object( e );
-  case '[':
-    return emit_array( e, p );
-  case 't':
-    PF_PUT_LIT( e->w, "true" );
-    return p + 4;
-  case 'f':
-    PF_PUT_LIT( e->w, "false" );
-    return p + 5;
-  case 'n':
-    PF_PUT_LIT( e->w, "null" );
-    return p + 4;
-  default:
-    return emit_number( e, p );
+  case '"': return emit_string( e, p + 1 );
+  case '{': return emit_object( e );
+  case '[': return emit_array( e, p );
+  case 't': PF_PUT_LIT( e->w, "true" ); return p + 4;
+  case 'f': PF_PUT_LIT( e->w, "false" ); return p + 5;
+  case 'n': PF_PUT_LIT( e->w, "null" ); return p + 4;
+  default: return emit_number( e, p );
   }
 }
 
@@ -585,9 +533,7 @@ emit_value( emitter       *e,
    object, and nothing to count. */
 
 static int
-lay_out( reader *r,
-         void   *work,
-         size_t  work_sz ) {
+lay_out( reader *r, void *work, size_t work_sz ) {
   pf_json_size_t size;
   if( work_sz <= PF_JSON_WORK_MIN_SZ ) {
     return PF_OK;
@@ -608,13 +554,8 @@ lay_out( reader *r,
 /* see pf_json.h */
 
 int64_t
-pf_json_canonical( pf_writer  *w,
-                   const char *text,
-                   size_t      len,
-                   int         surrogates,
-                   void       *work,
-                   size_t      work_sz,
-                   size_t     *position ) {
+pf_json_canonical(
+    pf_writer *w, const char *text, size_t len, int surrogates, void *work, size_t work_sz, size_t *position ) {
   *position = 0;
   if( (uint64_t)len > UINT32_MAX ) {
     *position = UINT32_MAX;

@@ -30,17 +30,13 @@ typedef struct {
   size_t output; /* bytes of canonical text */
 } pf_json_size_t;
 
-void
-pf_json_measure( const char     *text,
-                 size_t          len,
-                 pf_json_size_t *size );
+void pf_json_measure( const char *text, size_t len, pf_json_size_t *size );
 
 /* pf_json_work_sz returns the bytes of workspace that a text of this
    size needs, PF_JSON_WORK_MIN_SZ at least; 0 if that number does not
    fit a size_t. */
 
-size_t
-pf_json_work_sz( const pf_json_size_t *size );
+size_t pf_json_work_sz( const pf_json_size_t *size );
 
 /* pf_json_canonical appends the canonical form of text to w.  work is
    pf_json_work_sz bytes or more, aligned to 8, only read and written
@@ -73,13 +69,7 @@ pf_json_work_sz( const pf_json_size_t *size );
    The first trouble in the text is reported; a duplicate shows only when
    its object closes. */
 
-int64_t
-pf_json_canonical( pf_writer  *w,
-                   const char *text,
-                   size_t      len,
-                   int         surrogates,
-                   void       *work,
-                   size_t      work_sz,
-                   size_t     *position );
+int64_t pf_json_canonical(
+    pf_writer *w, const char *text, size_t len, int surrogates, void *work, size_t work_sz, size_t *position );
 
 #endif /* PF_JSON_H */

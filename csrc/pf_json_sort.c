@@ -18,13 +18,12 @@ typedef struct {
    that, too. */
 
 static void
-chunk_decode( pf_json_member        *m,
-              const uint8_t *text ) {
+chunk_decode( pf_json_member *m, const uint8_t *text ) {
   const uint8_t *p     = text + m->cursor;
   uint64_t       chunk = 0;
   size_t         count = 0;
   while( count < CHUNK_LEN && *p != '"' ) {
-    size_t       consumed;
+    size_t         consumed;
     size_t         len;
     uint64_t const bytes = utf8_encode( char_decode( p, &consumed ), &len );
     chunk |= bytes << 32 >> ( 8 * count );
@@ -39,8 +38,7 @@ chunk_decode( pf_json_member        *m,
 /* chunk_load is chunk_decode, quick where there is no escape. */
 
 static inline void
-chunk_load( pf_json_member       *m,
-            const keys *k ) {
+chunk_load( pf_json_member *m, const keys *k ) {
   const uint8_t *p = k->text + m->cursor;
   if( PF_UNLIKELY( k->end - p < 8 ) ) {
     chunk_decode( m, k->text );
@@ -65,8 +63,7 @@ chunk_load( pf_json_member       *m,
 }
 
 static int
-chunks_ascend( const pf_json_member *m,
-               size_t        count ) {
+chunks_ascend( const pf_json_member *m, size_t count ) {
   for( size_t i = 1; i < count; i++ ) {
     if( m[i].chunk < m[i - 1].chunk ) {
       return 0;
@@ -76,11 +73,10 @@ chunks_ascend( const pf_json_member *m,
 }
 
 static void
-insertion_sort( pf_json_member *m,
-                size_t  count ) {
+insertion_sort( pf_json_member *m, size_t count ) {
   for( size_t i = 1; i < count; i++ ) {
     pf_json_member const moving = m[i];
-    size_t       j      = i;
+    size_t               j      = i;
     for( ; j > 0 && moving.chunk < m[j - 1].chunk; j-- ) {
       m[j] = m[j - 1];
     }
@@ -95,12 +91,10 @@ insertion_sort( pf_json_member *m,
 #define CHUNK_SZ 8
 
 static void
-radix_sort( pf_json_member *m,
-            size_t  count,
-            pf_json_member *spare ) {
-  uint32_t places[CHUNK_SZ][256] = { { 0 } };
-  pf_json_member  *from                  = m;
-  pf_json_member  *to                    = spare;
+radix_sort( pf_json_member *m, size_t count, pf_json_member *spare ) {
+  uint32_t        places[CHUNK_SZ][256] = { { 0 } };
+  pf_json_member *from                  = m;
+  pf_json_member *to                    = spare;
   for( size_t i = 0; i < count; i++ ) {
     for( unsigned byte = 0; byte < CHUNK_SZ; byte++ ) {
       places[byte][m[i].chunk >> ( 8 * byte ) & 0xff]++;
@@ -121,8 +115,8 @@ radix_sort( pf_json_member *m,
       to[place[from[i].chunk >> ( 8 * byte ) & 0xff]++] = from[i];
     }
     pf_json_member *const swap = from;
-    from               = to;
-    to                 = swap;
+    from                       = to;
+    to                         = swap;
   }
   if( from != m ) {
     memcpy( m, spare, count * sizeof( pf_json_member ) );
@@ -135,10 +129,7 @@ radix_sort( pf_json_member *m,
    the first of those with equal chunks. */
 
 static void
-sort_group( const keys *k,
-            pf_json_member       *m,
-            size_t        count,
-            pf_json_member       *spare ) {
+sort_group( const keys *k, pf_json_member *m, size_t count, pf_json_member *spare ) {
   for( size_t i = 0; i < count; i++ ) {
     chunk_load( &m[i], k );
   }
@@ -164,9 +155,7 @@ sort_group( const keys *k,
 #define PAIR_LEN 12 /* \ud83d\ude00 */
 
 static void
-skip_common( const keys *k,
-             pf_json_member       *m,
-             size_t        count ) {
+skip_common( const keys *k, pf_json_member *m, size_t count ) {
   const uint8_t *const first  = k->text + m[0].cursor;
   size_t               common = WINDOW_LEN;
   for( size_t i = 1; i < count; i++ ) {
@@ -200,11 +189,8 @@ skip_common( const keys *k,
    by the next one, and so on, so that no byte of a key is read twice. */
 
 uint32_t
-pf_json_sort( pf_json_member *members,
-              size_t          count,
-              pf_json_member *spare,
-              const uint8_t  *text,
-              const uint8_t  *end ) {
+pf_json_sort(
+    pf_json_member *members, size_t count, pf_json_member *spare, const uint8_t *text, const uint8_t *end ) {
   keys const      k     = { text, end };
   pf_json_member *m     = members;
   uint32_t        twice = PF_JSON_UNIQUE;

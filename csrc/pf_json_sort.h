@@ -27,11 +27,7 @@ typedef struct {
    end.  spare is as big as members.  Returns PF_JSON_UNIQUE, or, if keys
    stand twice, the `key` of the first in the text that does so. */
 
-uint32_t
-pf_json_sort( pf_json_member *members,
-              size_t          count,
-              pf_json_member *spare,
-              const uint8_t  *text,
-              const uint8_t  *end );
+uint32_t pf_json_sort(
+    pf_json_member *members, size_t count, pf_json_member *spare, const uint8_t *text, const uint8_t *end );
 
 #endif /* PF_JSON_SORT_H */

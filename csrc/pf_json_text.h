@@ -78,16 +78,17 @@ special_mask( const uint8_t *block ) {
   __m128i const del   = _mm_cmpeq_epi8( x, _mm_set1_epi8( 0x7f ) );
   __m128i const quote = _mm_cmpeq_epi8( x, _mm_set1_epi8( '"' ) );
   __m128i const slash = _mm_cmpeq_epi8( x, _mm_set1_epi8( '\\' ) );
-  return (unsigned)_mm_movemask_epi8( _mm_or_si128( _mm_or_si128( outer, del ), _mm_or_si128( quote, slash ) ) );
+  return (unsigned)_mm_movemask_epi8(
+      _mm_or_si128( _mm_or_si128( outer, del ), _mm_or_si128( quote, slash ) ) );
 }
 
 #else
 
 static inline unsigned
 special_mask_8( const uint8_t *p ) {
-  uint64_t const x       = load_be64( p );
+  uint64_t const x = load_be64( p );
   uint64_t const from_32 = ( ( x & ~HIGH_BITS ) + ONES * 0x60 ) & HIGH_BITS;
-  uint64_t const outer   = ( ~from_32 | x ) & HIGH_BITS;
+  uint64_t const outer = ( ~from_32 | x ) & HIGH_BITS;
   uint64_t const special =
       outer | zero_bytes( x ^ ONES * 0x7f ) | zero_bytes( x ^ ONES * '"' ) | zero_bytes( x ^ ONES * '\\' );
   /* Gathers the eight bits in the top byte, the first one lowest. */
@@ -107,8 +108,7 @@ is_special( uint8_t c ) {
 }
 
 static inline const uint8_t *
-skip_plain( const uint8_t *p,
-            const uint8_t *end ) {
+skip_plain( const uint8_t *p, const uint8_t *end ) {
   while( end - p >= BLOCK_LEN ) {
     unsigned const mask = special_mask( p );
     if( mask ) {
@@ -123,8 +123,7 @@ skip_plain( const uint8_t *p,
 }
 
 static inline const uint8_t *
-skip_space( const uint8_t *p,
-            const uint8_t *end ) {
+skip_space( const uint8_t *p, const uint8_t *end ) {
   while( p < end && *p <= ' ' && ( *p == ' ' || *p == '\n' || *p == '\r' || *p == '\t' ) ) {
     p++;
   }
@@ -147,8 +146,7 @@ is_surrogate( uint32_t c ) {
    first byte tells truly. */
 
 static inline uint32_t
-utf8_decode( const uint8_t *p,
-             size_t        *len ) {
+utf8_decode( const uint8_t *p, size_t *len ) {
   if( *p < 0xe0 ) {
     *len = 2;
     return ( *p & 0x1fU ) << 6 | ( p[1] & 0x3fU );
@@ -165,8 +163,7 @@ utf8_decode( const uint8_t *p,
    first one on top, zero padded. */
 
 static inline uint32_t
-utf8_encode( uint32_t c,
-             size_t  *len ) {
+utf8_encode( uint32_t c, size_t *len ) {
   if( c < 0x80 ) {
     *len = 1;
     return c << 24;
@@ -188,9 +185,7 @@ utf8_encode( uint32_t c,
    is not ASCII, or 0. */
 
 static inline size_t
-check_utf8( const uint8_t *p,
-            const uint8_t *end,
-            int            surrogates ) {
+check_utf8( const uint8_t *p, const uint8_t *end, int surrogates ) {
   size_t const left = (size_t)( end - p );
   size_t       len  = 0;
   if( *p < 0xe0 ) {
@@ -203,7 +198,8 @@ check_utf8( const uint8_t *p,
     uint32_t const c = utf8_decode( p, &len );
     return c >= 0x800 && ( surrogates || !is_surrogate( c ) ) ? 3 : 0;
   }
-  if( *p > 0xf4 || left < 4 || !is_continuation( p[1] ) || !is_continuation( p[2] ) || !is_continuation( p[3] ) ) {
+  if( *p > 0xf4 || left < 4 || !is_continuation( p[1] ) || !is_continuation( p[2] ) ||
+      !is_continuation( p[3] ) ) {
     return 0;
   }
   return utf8_decode( p, &len ) - 0x10000 < 0x100000 ? 4 : 0;
@@ -234,25 +230,16 @@ hex4_decode( const uint8_t *p ) {
    *len the bytes that it takes. */
 
 static inline uint32_t
-escape_decode( const uint8_t *p,
-               size_t        *len ) {
+escape_decode( const uint8_t *p, size_t *len ) {
   *len = 2;
   switch( p[1] ) {
-  case 'b':
-    return '\b';
-  case 'f':
-    return '\f';
-  case 'n':
-    return '\n';
-  case 'r':
-    return '\r';
-  case 't':
-    return '\t';
-  case 'u':
-    *len = 6;
-    return hex4_decode( p + 2 );
-  default:
-    return p[1];
+  case 'b': return '\b';
+  case 'f': return '\f';
+  case 'n': return '\n';
+  case 'r': return '\r';
+  case 't': return '\t';
+  case 'u': *len = 6; return hex4_decode( p + 2 );
+  default: return p[1];
   }
 }
 
@@ -261,8 +248,7 @@ escape_decode( const uint8_t *p,
    a raw surrogate never joins. */
 
 static inline uint32_t
-char_decode( const uint8_t *p,
-             size_t        *len ) {
+char_decode( const uint8_t *p, size_t *len ) {
   if( *p >= 0x80 ) {
     return utf8_decode( p, len );
   }

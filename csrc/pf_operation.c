@@ -10,7 +10,7 @@
 
 #define AROUND_MESSAGE_SZ ( 96 + PF_OPERATION_NAME_MAX + 2 * PF_U64_LEN )
 #define AROUND_REQUEST_SZ                                                                                      \
-  ( 96 + PF_CLIENT_ORDER_ID_LEN + PF_OPERATION_NAME_MAX + PF_HEAD_SZ + PF_TAIL_SZ + PF_BASE58_64_MAX_LEN +    \
+  ( 96 + PF_CLIENT_ORDER_ID_LEN + PF_OPERATION_NAME_MAX + PF_HEAD_SZ + PF_TAIL_SZ + PF_BASE58_64_MAX_LEN +     \
     2 * PF_U64_LEN )
 
 /* A workbench holds the message with room for its signature in front,
@@ -21,20 +21,17 @@
 #define STACK_WORK_SZ 4096
 
 typedef struct {
-  uint64_t       stack_work[STACK_WORK_SZ / 8];
-  uint8_t        stack_message[PF_SIGNATURE_SZ + STACK_MESSAGE_SZ];
-  void          *heap;
-  void          *work;
-  size_t         work_sz;
-  uint8_t       *signed_message;
-  size_t         message_cap;
+  uint64_t stack_work[STACK_WORK_SZ / 8];
+  uint8_t  stack_message[PF_SIGNATURE_SZ + STACK_MESSAGE_SZ];
+  void    *heap;
+  void    *work;
+  size_t   work_sz;
+  uint8_t *signed_message;
+  size_t   message_cap;
 } workbench;
 
 static int
-workbench_open( workbench  *b,
-                const char *json,
-                size_t      len,
-                size_t      around ) {
+workbench_open( workbench *b, const char *json, size_t len, size_t around ) {
   pf_json_size_t size;
   pf_json_measure( json, len, &size );
   b->heap        = NULL;
@@ -48,11 +45,11 @@ workbench_open( workbench  *b,
   if( PF_LIKELY( b->work_sz <= STACK_WORK_SZ && b->message_cap <= STACK_MESSAGE_SZ ) ) {
     return PF_OK;
   }
-  size_t const message_sz = PF_SIGNATURE_SZ + b->message_cap;
-  if( message_sz > SIZE_MAX - b->work_sz ) {
+  size_t const fixed_sz = PF_SIGNATURE_SZ + b->work_sz;
+  if( fixed_sz < b->work_sz || b->message_cap > SIZE_MAX - fixed_sz ) {
     return PF_ERR_MEMORY;
   }
-  b->heap = malloc( b->work_sz + message_sz );
+  b->heap = malloc( fixed_sz + b->message_cap );
   if( !b->heap ) {
     return PF_ERR_MEMORY;
   }
@@ -74,10 +71,7 @@ message_of( const workbench *b ) {
 /* put_message_and_signature writes what pf_sdk_sign_key returns. */
 
 static int64_t
-put_message_and_signature( char            *out,
-                           size_t           cap,
-                           const workbench *b,
-                           size_t           message_len ) {
+put_message_and_signature( char *out, size_t cap, const workbench *b, size_t message_len ) {
   pf_writer w = pf_writer_on( out, cap );
   pf_put( &w, message_of( b ), message_len );
   (void)pf_base58_put( &w, b->signed_message, PF_SIGNATURE_SZ );
@@ -86,21 +80,13 @@ put_message_and_signature( char            *out,
 }
 
 static int
-sign_with( const workbench *b,
-           size_t           message_len,
-           const pf_key    *key,
-           const uint8_t   *pair ) {
+sign_with( const workbench *b, size_t message_len, const pf_key *key, const uint8_t *pair ) {
   return key ? pf_key_sign( key, b->signed_message, message_len )
              : pf_pair_sign( pair, b->signed_message, message_len );
 }
 
 int64_t
-pf_sign_json( char          *out,
-              size_t         cap,
-              const char    *json,
-              size_t         len,
-              const pf_key  *key,
-              const uint8_t *pair ) {
+pf_sign_json( char *out, size_t cap, const char *json, size_t len, const pf_key *key, const uint8_t *pair ) {
   workbench b;
   int64_t   rc = workbench_open( &b, json, len, 0 );
   if( PF_UNLIKELY( rc != PF_OK ) ) {
@@ -133,8 +119,7 @@ typedef struct {
 } operation;
 
 static int
-is_operation_name( const char *name,
-                   size_t      len ) {
+is_operation_name( const char *name, size_t len ) {
   for( size_t i = 0; i < len; i++ ) {
     char const c = name[i];
     if( !( c >= 'a' && c <= 'z' ) && !( c >= '0' && c <= '9' ) && c != '_' ) {
@@ -148,9 +133,7 @@ is_operation_name( const char *name,
    that is no JSON at all is left to pf_json_canonical. */
 
 static int
-starts_object( const char *json,
-               size_t      len,
-               size_t     *at ) {
+starts_object( const char *json, size_t len, size_t *at ) {
   *at = 0;
   while( *at < len && ( json[*at] == ' ' || json[*at] == '\t' || json[*at] == '\n' || json[*at] == '\r' ) ) {
     *at += 1;
@@ -159,12 +142,8 @@ starts_object( const char *json,
 }
 
 static int64_t
-sign_operation( workbench         *b,
-                const pf_template *t,
-                operation         *op,
-                const char        *json,
-                size_t             len,
-                size_t            *position ) {
+sign_operation(
+    workbench *b, const pf_template *t, operation *op, const char *json, size_t len, size_t *position ) {
   pf_writer message = pf_writer_on( message_of( b ), b->message_cap );
   PF_PUT_LIT( &message, "{\"data\":" );
   op->payload      = message.at;
@@ -242,8 +221,7 @@ put_operation( pf_writer         *w,
 }
 
 size_t
-pf_operation_bound( const char *json,
-                    size_t      len ) {
+pf_operation_bound( const char *json, size_t len ) {
   pf_json_size_t size;
   pf_json_measure( json, len, &size );
   return size.output + AROUND_REQUEST_SZ;

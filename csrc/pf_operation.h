@@ -17,11 +17,6 @@
    pf_sdk_sign_key in pf_api.h. */
 
 int64_t
-pf_sign_json( char          *out,
-              size_t         cap,
-              const char    *json,
-              size_t         len,
-              const pf_key  *key,
-              const uint8_t *pair );
+pf_sign_json( char *out, size_t cap, const char *json, size_t len, const pf_key *key, const uint8_t *pair );
 
 #endif /* PF_OPERATION_H */

@@ -6,6 +6,7 @@
 #include "pf_pages.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -31,7 +32,7 @@ child_after_fork( void ) {
   for( pf_pages *p = all_pages; p; p = p->next ) {
     if( !p->wiped_on_fork ) {
       pf_wipe( p->start, p->sz );
-      p->pid = (int64_t)getpid();
+      atomic_store( &p->pid, (int64_t)getpid() );
     }
     p->locked = mlock( p->start, p->sz ) == 0;
   }
@@ -42,8 +43,7 @@ child_after_fork( void ) {
    from a kernel that can also say no. */
 
 static int
-kernel_wipes_on_fork( void  *start,
-                      size_t sz ) {
+kernel_wipes_on_fork( void *start, size_t sz ) {
 #if defined( MADV_WIPEONFORK ) && !defined( PF_TEST_NO_WIPEONFORK )
   int const nonsense = 0x7ead;
   return madvise( start, sz, MADV_WIPEONFORK ) == 0 && madvise( start, sz, nonsense ) != 0;
@@ -55,8 +55,7 @@ kernel_wipes_on_fork( void  *start,
 }
 
 static void
-keep_out_of_core_dumps( void  *start,
-                        size_t sz ) {
+keep_out_of_core_dumps( void *start, size_t sz ) {
 #if defined( MADV_DONTDUMP )
   (void)madvise( start, sz, MADV_DONTDUMP );
 #elif defined( MADV_NOCORE )
@@ -73,49 +72,57 @@ whole_pages( size_t sz ) {
   return ( sz + page - 1 ) / page * page;
 }
 
+static int
+register_handlers( void ) {
+  if( !handlers_registered ) {
+    handlers_registered = pthread_atfork( pf_pages_lock, pf_pages_unlock, child_after_fork ) == 0;
+  }
+  return handlers_registered;
+}
+
 int
-pf_pages_map( pf_pages *pages,
-              size_t    sz ) {
-  sz         = whole_pages( sz );
+pf_pages_map( pf_pages *pages, size_t sz ) {
+  if( !register_handlers() ) {
+    return PF_ERR_MEMORY;
+  }
+  sz          = whole_pages( sz );
   void *start = mmap( NULL, sz, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 );
   if( start == MAP_FAILED ) {
     return PF_ERR_MEMORY;
   }
   keep_out_of_core_dumps( start, sz );
-
   pages->start         = start;
   pages->sz            = sz;
   pages->wiped_on_fork = kernel_wipes_on_fork( start, sz );
-  pages->pid           = (int64_t)getpid();
-
-  if( !handlers_registered ) {
-    if( pthread_atfork( pf_pages_lock, pf_pages_unlock, child_after_fork ) != 0 ) {
-      (void)munmap( start, sz );
-      return PF_ERR_MEMORY;
-    }
-    handlers_registered = 1;
-  }
-  pages->locked = mlock( start, sz ) == 0;
-  pages->next   = all_pages;
-  all_pages     = pages;
+  pages->locked        = mlock( start, sz ) == 0;
+  pages->next          = all_pages;
+  atomic_store( &pages->pid, (int64_t)getpid() );
+  all_pages = pages;
   return PF_OK;
 }
 
 /* A process made by clone(), which ran no handler, on a kernel that
-   does not wipe: seen at the first use. */
+   does not wipe: seen at the first use.  One thread wipes, the others
+   wait; a wiper that the clone left behind does not count. */
 
 void
 pf_pages_foreign( pf_pages *pages ) {
-  int64_t const pid = (int64_t)getpid();
-  if( pages->pid != pid ) {
-    pf_wipe( pages->start, pages->sz );
-    pages->pid = pid;
+  int64_t const pid  = (int64_t)getpid();
+  int64_t       seen = atomic_load( &pages->pid );
+  while( seen != pid ) {
+    if( seen == -pid ) {
+      (void)sched_yield();
+      seen = atomic_load( &pages->pid );
+    } else if( atomic_compare_exchange_strong( &pages->pid, &seen, -pid ) ) {
+      pf_wipe( pages->start, pages->sz );
+      atomic_store( &pages->pid, pid );
+      return;
+    }
   }
 }
 
 void
-pf_pages_counts( size_t *mapped,
-                 size_t *unlocked ) {
+pf_pages_counts( size_t *mapped, size_t *unlocked ) {
   *mapped   = 0;
   *unlocked = 0;
   pf_pages_lock();

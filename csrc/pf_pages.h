@@ -20,13 +20,15 @@
 
 #include "pf_base.h"
 
+#include <stdatomic.h>
+
 typedef struct pf_pages {
-  uint8_t         *start;
-  size_t           sz;
-  int              locked;        /* 1: mlock succeeded in this process */
-  int              wiped_on_fork; /* 1: the kernel does it */
-  int64_t          pid;           /* whose content it is, if not */
-  struct pf_pages *next;          /* all mappings, for the fork handler */
+  uint8_t           *start;
+  size_t             sz;
+  int                locked;        /* 1: mlock succeeded in this process */
+  int                wiped_on_fork; /* 1: the kernel does it */
+  _Atomic( int64_t ) pid;           /* whose content it is, if not; negative: who is wiping */
+  struct pf_pages   *next;          /* all mappings, for the fork handler */
 } pf_pages;
 
 /* pf_pages_map makes a mapping of at least sz bytes.  The caller holds
@@ -34,15 +36,12 @@ typedef struct pf_pages {
    PF_ERR_MEMORY.  Not being able to lock is no error: RLIMIT_MEMLOCK
    may be small; pages->locked tells. */
 
-int
-pf_pages_map( pf_pages *pages,
-              size_t    sz );
+int pf_pages_map( pf_pages *pages, size_t sz );
 
 /* pf_pages_current makes sure that what is in pages was put there by
    this process.  Costs nothing where the kernel wipes. */
 
-void
-pf_pages_foreign( pf_pages *pages );
+void pf_pages_foreign( pf_pages *pages );
 
 static inline void
 pf_pages_current( pf_pages *pages ) {
@@ -54,18 +53,14 @@ pf_pages_current( pf_pages *pages ) {
 /* pf_pages_counts reports the number of mappings and how many of them
    are not locked in RAM. */
 
-void
-pf_pages_counts( size_t *mapped,
-                 size_t *unlocked );
+void pf_pages_counts( size_t *mapped, size_t *unlocked );
 
 /* pf_pages_lock and pf_pages_unlock: one process-wide lock for the rare
    moments when mappings are added.  It is held across fork, so that a
    child never inherits it taken. */
 
-void
-pf_pages_lock( void );
+void pf_pages_lock( void );
 
-void
-pf_pages_unlock( void );
+void pf_pages_unlock( void );
 
 #endif /* PF_PAGES_H */

@@ -14,12 +14,12 @@
    it, needs no further care. */
 
 typedef struct {
-  atomic_uint           lock; /* of the pool, and of drawing the prefix */
-  uint32_t              left; /* bytes of pool not yet handed out */
-  _Atomic( uint64_t )   next_number;
-  atomic_uint           prefix_drawn;
-  char                  prefix[PF_ID_PREFIX_LEN];
-  uint8_t               pool[POOL_SZ];
+  atomic_uint         lock;         /* of the pool, and of drawing the prefix */
+  uint32_t            left;         /* bytes of pool not yet handed out */
+  _Atomic( uint64_t ) first_number; /* 0 until prefix and number are drawn */
+  _Atomic( uint64_t ) next_number;
+  char                prefix[PF_ID_PREFIX_LEN];
+  uint8_t             pool[POOL_SZ];
 } random_state;
 
 static pf_pages pages;
@@ -60,10 +60,7 @@ unlock( random_state *s ) {
 /* take_locked copies from the end of the pool and wipes what it took. */
 
 static void
-take_locked( random_state    *s,
-             const pf_sodium *sodium,
-             uint8_t         *out,
-             size_t           n ) {
+take_locked( random_state *s, const pf_sodium *sodium, uint8_t *out, size_t n ) {
   while( n ) {
     if( !s->left ) {
       sodium->randombytes( s->pool, POOL_SZ );
@@ -80,8 +77,7 @@ take_locked( random_state    *s,
 }
 
 int
-pf_random( void  *out,
-           size_t n ) {
+pf_random( void *out, size_t n ) {
   const pf_sodium *sodium = pf_sodium_table();
   random_state    *s      = state();
   if( PF_UNLIKELY( !sodium || !s ) ) {
@@ -95,13 +91,15 @@ pf_random( void  *out,
 
 static const char hex[] = "0123456789abcdef";
 
-/* draw_prefix_locked writes the random part of a UUID: version 4,
-   variant 10 (RFC 9562, section 5.4). */
+/* draw_ids_locked draws the random part of a UUID: version 4, variant 10
+   (RFC 9562, section 5.4); and where numbers start.  40 bits make it as
+   good as certain that a forked child takes none of its parent's numbers
+   for its own, and leave more than 2^47 numbers. */
 
 static void
-draw_prefix_locked( random_state    *s,
-                    const pf_sodium *sodium ) {
-  uint8_t nibbles[PF_ID_PREFIX_LEN];
+draw_ids_locked( random_state *s, const pf_sodium *sodium ) {
+  uint8_t  nibbles[PF_ID_PREFIX_LEN];
+  uint64_t start = 0;
   take_locked( s, sodium, nibbles, sizeof( nibbles ) );
   for( size_t i = 0; i < PF_ID_PREFIX_LEN; i++ ) {
     s->prefix[i] = hex[nibbles[i] & 15];
@@ -109,41 +107,45 @@ draw_prefix_locked( random_state    *s,
   s->prefix[8] = s->prefix[13] = s->prefix[18] = s->prefix[23] = '-';
   s->prefix[14]                                                = '4';
   s->prefix[19]                                                = "89ab"[nibbles[19] & 3];
+  take_locked( s, sodium, (uint8_t *)&start, 5 );
+  start = ( start & ( ( (uint64_t)1 << 40 ) - 1 ) ) + 1; /* 0 means "no number" at the API */
+  atomic_store( &s->next_number, start );
+  atomic_store_explicit( &s->first_number, start, memory_order_release );
 }
 
 int
-pf_id_reserve( uint64_t *first,
-               uint64_t  count ) {
+pf_id_reserve( uint64_t *first, uint64_t count ) {
   const pf_sodium *sodium = pf_sodium_table();
   random_state    *s      = state();
   if( PF_UNLIKELY( !sodium || !s ) ) {
     return PF_ERR_UNBOUND;
   }
-  if( PF_UNLIKELY( !atomic_load_explicit( &s->prefix_drawn, memory_order_acquire ) ) ) {
+  if( PF_UNLIKELY( !atomic_load_explicit( &s->first_number, memory_order_acquire ) ) ) {
     lock( s );
-    if( !atomic_load( &s->prefix_drawn ) ) {
-      draw_prefix_locked( s, sodium );
-      atomic_store( &s->next_number, 1 ); /* 0 means "no number" at the API */
-      atomic_store_explicit( &s->prefix_drawn, 1U, memory_order_release );
+    if( !atomic_load( &s->first_number ) ) {
+      draw_ids_locked( s, sodium );
     }
     unlock( s );
   }
-  if( count >= NUMBER_END || atomic_load( &s->next_number ) >= NUMBER_END - count ) {
-    return PF_ERR_ARGUMENT;
-  }
-  *first = atomic_fetch_add( &s->next_number, count );
+  uint64_t next = atomic_load( &s->next_number );
+  do {
+    if( count < 1 || count >= NUMBER_END - next ) {
+      return PF_ERR_ARGUMENT;
+    }
+  } while( !atomic_compare_exchange_weak( &s->next_number, &next, next + count ) );
+  *first = next;
   return PF_OK;
 }
 
 int
-pf_id_write( pf_writer *w,
-             uint64_t   number ) {
+pf_id_write( pf_writer *w, uint64_t number ) {
   random_state *s = state();
   if( PF_UNLIKELY( !s ) ) {
     return PF_ERR_UNBOUND;
   }
-  if( PF_UNLIKELY( !atomic_load_explicit( &s->prefix_drawn, memory_order_acquire ) ||
-                   number >= atomic_load_explicit( &s->next_number, memory_order_relaxed ) ) ) {
+  uint64_t const first = atomic_load_explicit( &s->first_number, memory_order_acquire );
+  uint64_t const next  = atomic_load_explicit( &s->next_number, memory_order_relaxed );
+  if( PF_UNLIKELY( !first || number < first || number >= next ) ) {
     return PF_ERR_FORKED;
   }
   char *room = pf_reserve( w, PF_ID_LEN );

@@ -43,6 +43,7 @@ typedef struct {
 
 static pf_pages            chunks[CHUNKS_MAX];
 static atomic_uint         chunk_count;
+static atomic_uint         some_chunk_survives_fork; /* 1: the kernel does not wipe all of them */
 static pf_pages            memory_pages;
 static _Atomic( uint64_t ) last_generation;
 
@@ -56,6 +57,9 @@ add_chunk( unsigned seen ) {
   if( atomic_load( &chunk_count ) == seen ) {
     rc = seen < CHUNKS_MAX ? pf_pages_map( &chunks[seen], SLOT_SZ * SLOTS_PER_CHUNK ) : PF_ERR_MEMORY;
     if( rc == PF_OK ) {
+      if( !chunks[seen].wiped_on_fork ) {
+        atomic_store( &some_chunk_survives_fork, 1U );
+      }
       atomic_store_explicit( &chunk_count, seen + 1, memory_order_release );
     }
   }
@@ -66,11 +70,11 @@ add_chunk( unsigned seen ) {
 int
 pf_signer_open( void ) {
   int rc = PF_OK;
+  pf_pages_lock();
   if( !memory_pages.start ) {
-    pf_pages_lock();
     rc = pf_pages_map( &memory_pages, sizeof( pair_memory ) );
-    pf_pages_unlock();
   }
+  pf_pages_unlock();
   if( rc == PF_OK && !atomic_load( &chunk_count ) ) {
     rc = add_chunk( 0 );
   }
@@ -103,13 +107,12 @@ take_slot( uint64_t generation ) {
 static void
 free_slot( key_slot *slot ) {
   pf_wipe( slot->pair, sizeof( slot->pair ) );
+  pf_wipe( slot->room, sizeof( slot->room ) );
   atomic_store_explicit( &slot->state, 0, memory_order_release );
 }
 
 int
-pf_key_open( pf_key        *key,
-             uint8_t        pubkey[PF_PUBKEY_SZ],
-             const uint8_t *seed ) {
+pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed ) {
   const pf_sodium *sodium = pf_sodium_table();
   if( !sodium || !atomic_load( &chunk_count ) ) {
     return PF_ERR_UNBOUND;
@@ -140,8 +143,7 @@ pf_key_open( pf_key        *key,
 }
 
 static int
-is_open( uint64_t state,
-         uint64_t generation ) {
+is_open( uint64_t state, uint64_t generation ) {
   return state >> STATE_GENERATION_SHIFT == generation && !( state & ( STATE_OPENING | STATE_CLOSING ) );
 }
 
@@ -150,7 +152,7 @@ is_open( uint64_t state,
 
 static void
 own_pages( const key_slot *slot ) {
-  if( PF_LIKELY( chunks[0].wiped_on_fork ) ) {
+  if( PF_LIKELY( !atomic_load_explicit( &some_chunk_survives_fork, memory_order_relaxed ) ) ) {
     return;
   }
   for( unsigned c = 0; c < atomic_load( &chunk_count ); c++ ) {
@@ -213,9 +215,7 @@ pf_key_close( const pf_key *key ) {
 }
 
 static int
-sign_with_pair( const uint8_t *pair,
-                uint8_t       *signed_message,
-                size_t         len ) {
+sign_with_pair( const uint8_t *pair, uint8_t *signed_message, size_t len ) {
   unsigned long long signed_len;
   int const          failed = pf_sodium_table()->crypto_sign( signed_message, &signed_len,
                                                               signed_message + PF_SIGNATURE_SZ, len, pair );
@@ -223,9 +223,7 @@ sign_with_pair( const uint8_t *pair,
 }
 
 int
-pf_key_sign( const pf_key *key,
-             uint8_t      *signed_message,
-             size_t        len ) {
+pf_key_sign( const pf_key *key, uint8_t *signed_message, size_t len ) {
   key_slot *slot = enter( key );
   if( PF_UNLIKELY( !slot ) ) {
     return PF_ERR_CLOSED;
@@ -239,12 +237,11 @@ pf_key_sign( const pf_key *key,
    Label and pair fit one block of SHA-512, which has 111 bytes for them. */
 
 static int
-fingerprint_of( uint8_t       fingerprint[FINGERPRINT_SZ],
-                const uint8_t pair[PF_PAIR_SZ] ) {
+fingerprint_of( uint8_t fingerprint[FINGERPRINT_SZ], const uint8_t pair[PF_PAIR_SZ] ) {
   static const char label[] = "pacifica_fast: a pair that belongs together";
   uint8_t           input[sizeof( label ) + PF_PAIR_SZ];
   _Static_assert( sizeof( input ) <= 111, "one block of SHA-512" );
-  uint8_t           hash[PF_SHA512_SZ];
+  uint8_t hash[PF_SHA512_SZ];
   memcpy( input, label, sizeof( label ) );
   memcpy( input + sizeof( label ), pair, PF_PAIR_SZ );
   int const failed = pf_sodium_table()->crypto_hash_sha512( hash, input, sizeof( input ) );
@@ -258,9 +255,7 @@ fingerprint_of( uint8_t       fingerprint[FINGERPRINT_SZ],
    time tells nothing. */
 
 static uint64_t
-difference( const uint8_t *a,
-            const uint8_t *b,
-            size_t         n ) {
+difference( const uint8_t *a, const uint8_t *b, size_t n ) {
   uint64_t d = 0;
   for( size_t i = 0; i < n; i += 8 ) {
     uint64_t x;
@@ -329,9 +324,7 @@ check_pair( const uint8_t pair[PF_PAIR_SZ] ) {
 }
 
 int
-pf_pair_sign( const uint8_t pair[PF_PAIR_SZ],
-              uint8_t      *signed_message,
-              size_t        len ) {
+pf_pair_sign( const uint8_t pair[PF_PAIR_SZ], uint8_t *signed_message, size_t len ) {
   if( !pf_sodium_table() || !memory_pages.start ) {
     return PF_ERR_UNBOUND;
   }

@@ -23,25 +23,20 @@
 /* pf_signer_open makes the first pages; once, before the first thread.
    Returns PF_OK or PF_ERR_MEMORY. */
 
-int
-pf_signer_open( void );
+int pf_signer_open( void );
 
 /* pf_key_open takes a slot, stores seed, derives the public key into
    pubkey, and fills in the handle.  The caller wipes its own copy of
    seed.  With seed NULL, a random one is drawn in the slot itself.
    Returns PF_OK, PF_ERR_UNBOUND, PF_ERR_MEMORY or PF_ERR_SODIUM. */
 
-int
-pf_key_open( pf_key        *key,
-             uint8_t        pubkey[PF_PUBKEY_SZ],
-             const uint8_t *seed );
+int pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed );
 
 /* pf_key_close ends a key: waits until no call uses it, wipes it, and
    frees the slot.  Whoever calls a second time waits as well, and gets
    PF_ERR_CLOSED. */
 
-int
-pf_key_close( const pf_key *key );
+int pf_key_close( const pf_key *key );
 
 /* pf_key_sign signs the len bytes at signed_message + PF_SIGNATURE_SZ
    and writes the signature in front of them.  libsodium reads the
@@ -49,10 +44,7 @@ pf_key_close( const pf_key *key );
    duration of the call, on its stack or fresh from the heap.  Returns
    PF_OK, PF_ERR_CLOSED or PF_ERR_SODIUM. */
 
-int
-pf_key_sign( const pf_key *key,
-             uint8_t      *signed_message,
-             size_t        len );
+int pf_key_sign( const pf_key *key, uint8_t *signed_message, size_t len );
 
 /* pf_pair_sign does the same with a pair (seed, then public key) that
    the caller holds.  The public half is not believed: it is compared
@@ -62,9 +54,6 @@ pf_key_sign( const pf_key *key,
    derivation.  Returns PF_OK, PF_ERR_MISMATCH, PF_ERR_UNBOUND or
    PF_ERR_SODIUM. */
 
-int
-pf_pair_sign( const uint8_t pair[PF_PAIR_SZ],
-              uint8_t      *signed_message,
-              size_t        len );
+int pf_pair_sign( const uint8_t pair[PF_PAIR_SZ], uint8_t *signed_message, size_t len );
 
 #endif /* PF_SIGNER_H */

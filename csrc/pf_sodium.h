@@ -18,13 +18,11 @@
 
 /* pf_sodium_table returns the bound table, or NULL before binding. */
 
-const pf_sodium *
-pf_sodium_table( void );
+const pf_sodium *pf_sodium_table( void );
 
 /* pf_sodium_set copies table.  Returns PF_ERR_ARGUMENT if a function
    that deterministic signing needs is missing. */
 
-int
-pf_sodium_set( const pf_sodium *table );
+int pf_sodium_set( const pf_sodium *table );
 
 #endif /* PF_SODIUM_H */
