@@ -11,6 +11,7 @@ hands out C function pointers; upgrading PyNaCl upgrades the libsodium that sign
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -56,7 +57,7 @@ def _refuse(reason: str) -> ImportError:
 def _load_pynacl() -> Any:
     """PyNaCl's extension module, with libsodium initialised."""
     try:
-        from nacl import _sodium as pynacl
+        pynacl = import_module("nacl._sodium")
     except ImportError as error:
         raise _refuse(f"its extension module does not load: {error}") from error
     if not hasattr(pynacl, "lib") or not hasattr(pynacl, "ffi"):

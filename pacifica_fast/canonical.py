@@ -31,10 +31,10 @@ def canonicalize(json: str | bytes) -> bytes:
         text = json
     elif isinstance(json, str):
         try:
-            text = json.encode()
+            text = str.encode(json)
         except UnicodeEncodeError:
             # Lone surrogates, which Python's json accepts in a str.
-            text = json.encode("utf-8", "surrogatepass")
+            text = str.encode(json, "utf-8", "surrogatepass")
             surrogates = 1
     elif isinstance(json, bytes):
         text = bytes(json)

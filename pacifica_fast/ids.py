@@ -2,7 +2,7 @@
 """Request ids: version 4 UUIDs that no request of this process has had.
 
 74 random bits, drawn once per process and again in a forked child, then a number that
-counts up; see ``pf_random.h``. C writes the id into the request; Python needs its text to
+counts up from a random start; see ``pf_random.h``. C writes the id into the request; Python needs its text to
 find the reply's request.
 """
 

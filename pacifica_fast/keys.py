@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -31,6 +30,49 @@ SIGNATURE_SIZE = 64
 _BASE58_SIZES = ((range(32, 45), SEED_SIZE), (range(64, 89), PAIR_SIZE))
 
 _EXPECTED = "expected base58 of a 64-byte Solana secret key (seed and public key) or of a 32-byte seed"
+
+_NOT_NUMBERS = "expected the array of 64 numbers of a Solana id.json"
+_FILE_MAX = 4096  # bytes; 64 numbers need a tenth of that
+
+
+def _wipe(secret: bytearray) -> None:
+    lib.pf_wipe_bytes(ffi.from_buffer(secret), len(secret))
+
+
+def _wipeable(text: str) -> bytearray:
+    """ASCII text as bytes that can be wiped, and no other copy: ``encode`` would leave one."""
+    out = bytearray(len(text))
+    for index, character in enumerate(text):
+        out[index] = ord(character)
+    return out
+
+
+def _read_numbers(content: bytearray, size: int, secret: bytearray) -> int:
+    """Fill ``secret`` from a JSON array of bytes; how many there are, 0 if it is anything else.
+
+    Byte by byte, because ``json.loads`` or ``split`` would leave copies behind.
+    """
+    count = number = 0
+    expected = "["
+    if size >= _FILE_MAX:  # there is more of it
+        return 0
+    for c in memoryview(content)[:size]:
+        if 0x30 <= c <= 0x39 and expected in ("number", "digit"):
+            number = number * 10 + c - 0x30
+            if number > 255 or count == len(secret):
+                return 0
+            expected = "digit"
+        elif c in b" \t\r\n":
+            expected = "comma" if expected == "digit" else expected
+        elif c == 0x5B and expected == "[":
+            expected = "number"
+        elif c in b",]" and expected in ("digit", "comma"):
+            secret[count] = number
+            count, number = count + 1, 0
+            expected = "number" if c == 0x2C else "end"
+        else:
+            return 0
+    return count if expected == "end" else 0
 
 
 class Keypair:
@@ -57,34 +99,23 @@ class Keypair:
 
         Raises :class:`InvalidRequest` without the string.
         """
-        source, text = type(s).__name__, s
+        result = cls._from_text(s) if isinstance(s, str) else f"expected str, got {type(s).__name__}"
         del s
-        if isinstance(text, str):
-            keypair = cls._from_text(text)
-            del text
-            if isinstance(keypair, Keypair):
-                return keypair
-            raise InvalidRequest(f"private key: {keypair}")
-        del text
-        raise InvalidRequest(f"private key: expected str, got {source}")
+        return cls._or_raise("private key", result)
 
     @classmethod
     def from_bytes(cls, b: bytes | bytearray | memoryview) -> Keypair:
         """From 64 bytes, seed and public key, the public half compared; or from a 32-byte seed."""
         result = cls._from_buffer(b, (SEED_SIZE, PAIR_SIZE))
         del b
-        if isinstance(result, Keypair):
-            return result
-        raise InvalidRequest(f"private key: {result}")
+        return cls._or_raise("private key", result)
 
     @classmethod
     def from_seed(cls, b: bytes | bytearray | memoryview) -> Keypair:
         """From the 32-byte seed of RFC 8032, section 5.1.5."""
         result = cls._from_buffer(b, (SEED_SIZE,))
         del b
-        if isinstance(result, Keypair):
-            return result
-        raise InvalidRequest(f"seed: {result}")
+        return cls._or_raise("seed", result)
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Keypair:
@@ -93,12 +124,11 @@ class Keypair:
         Raises :class:`InvalidRequest` if that is not what the file holds, ``OSError`` if it
         cannot be read.
         """
-        content = bytearray(Path(path).read_bytes())
-        result = cls._from_numbers(content)
-        lib.pf_wipe_bytes(ffi.from_buffer(content), len(content))
-        if isinstance(result, Keypair):
-            return result
-        raise InvalidRequest(f"{os.fspath(path)}: {result}")
+        content = bytearray(_FILE_MAX)
+        with open(path, "rb", buffering=0) as file:  # straight into what is wiped below
+            size = file.readinto(content)
+        result = cls._from_numbers(content, size)
+        return cls._or_raise(os.fspath(path), result)
 
     @classmethod
     def from_env(cls, name: str = "PACIFICA_PRIVATE_KEY") -> Keypair:
@@ -110,46 +140,61 @@ class Keypair:
         if name not in os.environ:
             raise InvalidRequest(f"{name}: no such environment variable")
         text = os.environ[name].strip()
-        result = cls._from_numbers(bytearray(text, "utf-8")) if text.startswith("[") else cls._from_text(text)
+        if text.startswith("["):
+            result = cls._from_numbers(_wipeable(text), len(text)) if text.isascii() else _NOT_NUMBERS
+        else:
+            result = cls._from_text(text)
         del text
-        if isinstance(result, Keypair):
-            return result
-        raise InvalidRequest(f"{name}: {result}")
+        return cls._or_raise(name, result)
 
     @classmethod
     def generate(cls) -> Keypair:
         """A new key from libsodium's random generator. It can sign; it cannot be read out."""
-        return cls._opened(None)
+        return cls._or_raise("key", cls._opened(None))
 
-    # The three readers below return what is wrong as text instead of raising: an error
-    # raised here would carry the secret in the locals of its traceback.
+    # The readers below return what is wrong instead of raising it: an error raised here
+    # would carry the secret in the locals of its traceback.
 
     @classmethod
-    def _from_text(cls, text: str) -> Keypair | str:
+    def _or_raise(cls, source: str | bytes, result: Keypair | str | MemoryError) -> Keypair:
+        if isinstance(result, Keypair):
+            return result
+        if isinstance(result, MemoryError):
+            raise result
+        raise InvalidRequest(f"{os.fsdecode(source)}: {result}")
+
+    @classmethod
+    def _from_text(cls, text: str) -> Keypair | str | MemoryError:
         for lengths, size in _BASE58_SIZES:
             if len(text) in lengths and text.isascii():
-                secret = bytearray(size)
-                out = ffi.from_buffer(secret)
-                if lib.pf_b58decode_exact(out, size, text.encode(), len(text)) != 0:
-                    return "not base58 of the right length"
-                result = cls._from_buffer(secret, (size,))
-                lib.pf_wipe_bytes(out, size)
-                return result
+                encoded, secret = _wipeable(text), bytearray(size)
+                try:
+                    out, characters = ffi.from_buffer(secret), ffi.from_buffer(encoded)
+                    if lib.pf_b58decode_exact(out, size, characters, len(encoded)) != 0:
+                        return "not base58 of the right length"
+                    return cls._from_buffer(secret, (size,))
+                finally:
+                    _wipe(encoded)
+                    _wipe(secret)
         return f"{_EXPECTED}, got {len(text)} characters"
 
     @classmethod
-    def _from_numbers(cls, content: bytearray) -> Keypair | str:
+    def _from_numbers(cls, content: bytearray, size: int) -> Keypair | str | MemoryError:
+        """From the first ``size`` bytes of an ``id.json``, which are wiped."""
+        secret = bytearray(PAIR_SIZE)
         try:
-            fields = content.strip().removeprefix(b"[").removesuffix(b"]").split(b",")
-            secret = bytearray(int(field) for field in fields)
-        except ValueError:
-            return "expected the array of 64 numbers of a Solana id.json"
-        result = cls._from_buffer(secret, (SEED_SIZE, PAIR_SIZE))
-        lib.pf_wipe_bytes(ffi.from_buffer(secret), len(secret))
-        return result
+            count = _read_numbers(content, size, secret)
+            if not count:
+                return _NOT_NUMBERS
+            return cls._from_buffer(memoryview(secret)[:count], (SEED_SIZE, PAIR_SIZE))
+        finally:
+            _wipe(content)
+            _wipe(secret)
 
     @classmethod
-    def _from_buffer(cls, secret: bytes | bytearray | memoryview, sizes: tuple[int, ...]) -> Keypair | str:
+    def _from_buffer(
+        cls, secret: bytes | bytearray | memoryview, sizes: tuple[int, ...]
+    ) -> Keypair | str | MemoryError:
         if not isinstance(secret, bytes | bytearray | memoryview):
             return f"expected bytes, got {type(secret).__name__}"
         expected = " or ".join(map(str, sizes))
@@ -159,13 +204,15 @@ class Keypair:
         if len(view) not in sizes:
             return f"expected {expected} bytes, got {len(view)}"
         keypair = cls._opened(view)
+        if isinstance(keypair, MemoryError):
+            return keypair
         if len(view) == PAIR_SIZE and not keypair._has_pubkey(ffi.buffer(view + SEED_SIZE, 32)[:]):
             keypair.close()
             return "its public half does not belong to its seed"
         return keypair
 
     @classmethod
-    def _opened(cls, seed: Any) -> Keypair:
+    def _opened(cls, seed: Any) -> Keypair | MemoryError:
         """A key in a slot of its own; ``seed`` is C memory, or None for a random one."""
         key = ffi.new("pf_key *")
         raw_pubkey = ffi.new("char[32]")
@@ -175,7 +222,7 @@ class Keypair:
             code = lib.pf_key_open_seed(key, raw_pubkey, seed)
         del seed
         if code != 0:
-            raise MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")
+            return MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")
         text = ffi.new("char[44]")
         length = lib.pf_b58encode(text, 44, raw_pubkey, 32)
         self = object.__new__(cls)
@@ -226,12 +273,13 @@ class Keypair:
 
     @property
     def closed(self) -> bool:
-        """True once :meth:`close` was called."""
-        return not self._end.alive
+        """True once :meth:`close` was called, and in a forked child."""
+        return not self._end.alive or os.getpid() != self._pid
 
     def close(self) -> None:
         """Wait for calls in flight in other threads, then wipe the key. Idempotent."""
         self._end()
+        lib.pf_key_end_detached(self._key)  # whoever comes second waits as well
 
     def __enter__(self) -> Keypair:
         return self

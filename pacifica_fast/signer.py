@@ -287,9 +287,10 @@ class Signer:
             raise InvalidRequest(f"cancels: expected a sequence of pairs, got {type(cancels).__name__}")
         if not 1 <= len(cancels) <= BATCH_MAX:
             raise InvalidRequest(f"cancels: expected 1 to {BATCH_MAX}, got {len(cancels)}")
+        window = self._window if expiry_window is None else _checked_ms("expiry_window", expiry_window)
         items = ffi.new("pf_cancel_item[]", len(cancels))
         templates = [
-            self._fill_item(items[index], f"cancels[{index}]", cancel, expiry_window)
+            self._fill_item(items[index], f"cancels[{index}]", cancel, window)
             for index, cancel in enumerate(cancels)
         ]
         when = 0 if timestamp is None else _checked_ms("timestamp", timestamp)
@@ -425,15 +426,13 @@ class Signer:
             self._fail(code)
         return template
 
-    def _fill_item(
-        self, item: Any, field: str, cancel: tuple[str, OrderId], expiry_window: int | None
-    ) -> Any:
+    def _fill_item(self, item: Any, field: str, cancel: tuple[str, OrderId], window: int) -> Any:
         """Fill one item of a batch, and return the template that it borrows."""
         if not isinstance(cancel, tuple | list) or len(cancel) != 2:
             raise InvalidRequest(f"{field}: expected a pair (symbol, order id), got {type(cancel).__name__}")
         symbol, order = cancel
         try:
-            template = item.order = self._order_template(symbol, expiry_window)
+            template = item.order = self._order_template(symbol, window)
             if type(order) is int:
                 if not 0 <= order < _U64_END:
                     raise _bad_order_id(order)
