@@ -354,8 +354,8 @@ class connect(Awaitable[Client]):  # noqa: N801  # used like a function
         self._timeout = _checked_seconds("timeout", timeout)
         self._heartbeat = _checked_seconds("heartbeat", heartbeat)
         self._open_timeout = _checked_seconds("open_timeout", open_timeout)
-        self._ssl = ssl
-        self._max_size = max_size
+        self._ssl = _checked_ssl(ssl, self._uri)
+        self._max_size = _checked_size("max_size", max_size)
         self._client: Client | None = None
 
     async def _connect(self) -> Client:
@@ -401,6 +401,20 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _checked_ssl(ssl: ssl_module.SSLContext | None, uri: WebSocketURI) -> ssl_module.SSLContext | None:
+    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
+        raise InvalidRequest(f"ssl: expected ssl.SSLContext, got {type(ssl).__name__}")
+    if ssl is not None and not uri.secure:
+        raise InvalidRequest("ssl: only a wss:// url has a use for it")
+    return ssl
+
+
+def _checked_size(field: str, value: int) -> int:
+    if type(value) is not int or value < 1:
+        raise InvalidRequest(f"{field}: expected a positive number of bytes")
+    return value
 
 
 def _checked_api_key(api_key: str) -> str:

@@ -248,6 +248,10 @@ async def test_another_thread_is_refused(exchange: MockExchange, signer: Signer)
         ("timeout", {"timeout": float("nan")}),
         ("heartbeat", {"heartbeat": -1}),
         ("open_timeout", {"open_timeout": float("inf")}),
+        ("ssl", {"ssl": True}),
+        ("ssl", {"ssl": CERTIFICATE.client_context(), "url": "ws://localhost/ws"}),
+        ("max_size", {"max_size": 0}),
+        ("max_size", {"max_size": None}),
     ],
 )
 def test_bad_options_are_named(signer: Signer, field: str, options: dict[str, Any]) -> None:
