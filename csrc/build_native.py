@@ -40,7 +40,9 @@ def cdef_of(header: str) -> str:
 def error_codes() -> str:
     """The PF_ERR_* codes of ``pf_base.h`` as a cdef."""
     text = (HERE / "pf_base.h").read_text(encoding="utf-8")
-    codes = re.findall(r"^#define (PF_ERR_\w+) \((-\d+)\)", text, flags=re.MULTILINE)
+    codes = re.findall(r"^#define (PF_ERR_\w+) \(\s*(-\d+)\s*\)", text, flags=re.MULTILINE)
+    if len(codes) != len(re.findall(r"^#define PF_ERR_", text, flags=re.MULTILINE)):
+        raise ValueError("pf_base.h: an error code is not written as ( -n )")
     return "".join(f"#define {name} {value}\n" for name, value in codes)
 
 
