@@ -41,7 +41,7 @@ def declared_functions(block: str) -> set[str]:
 
 
 def declared_constants(block: str) -> dict[str, int]:
-    pairs = re.findall(r"^#define (\w+) \(?(-?\d+)\)?", block, flags=re.MULTILINE)
+    pairs = re.findall(r"^#define (\w+) (?:\( )?(-?\d+)(?: \))?", block, flags=re.MULTILINE)
     return {name: int(value) for name, value in pairs}
 
 
