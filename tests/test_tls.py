@@ -39,7 +39,7 @@ class Server:
 
     def read(self, data: bytes) -> bytes:
         self.incoming.write(data)
-        pieces = []
+        pieces: list[bytes] = []
         while True:
             try:
                 piece = self.object.read(1 << 20)
