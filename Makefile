@@ -13,7 +13,7 @@ help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
-	@echo "make bench     the benchmarks, interleaved, with ratios"
+	@echo "make bench     every stage beside its peers; then all of it interleaved, with ratios"
 	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan"
 
 demo: $(VENV)/installed
@@ -30,6 +30,8 @@ lint: $(VENV)/installed-lint
 	.ci/lint-c
 
 bench: $(VENV)/installed-bench
+	$(BIN)/python -m pytest benchmarks -q --benchmark-disable-gc --benchmark-min-time=0.01 \
+		--benchmark-max-time=0.3 --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
 	$(BIN)/python -m benchmarks
 
 sanitize: $(VENV)/installed-test
