@@ -1,0 +1,928 @@
+# SPDX-License-Identifier: MIT
+"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch the demo.
+
+Keys come from the environment or a file, never from an argument: arguments are visible
+to every user of the machine, and stay in the shell's history. What argparse or an error
+quotes back is searched for keys first (:func:`_without_keys`).
+
+The exit status of ``cancel`` and ``cancel-all`` is the fate of the request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import re
+import secrets
+import shlex
+import signal
+import ssl
+import stat
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+from pacifica_fast.base58 import b58decode
+from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, OutcomeUnknown, Rejected
+from pacifica_fast.keys import Keypair
+from pacifica_fast.signer import Signer
+
+if TYPE_CHECKING:  # websockets and its like take 0.1 s to import: only where they are needed
+    from pacifica_fast.asyncio import Client
+    from pacifica_fast.mock_exchange import MockExchange, Received
+    from pacifica_fast.replies import Ack
+
+__all__ = ["main"]
+
+EXIT_OK = 0
+EXIT_REJECTED = 1
+EXIT_FAILED = 1  # of commands that send nothing
+EXIT_INVALID = 2  # argparse's own
+EXIT_UNKNOWN = 3
+EXIT_NOT_SENT = 4
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+NETWORKS: Final = ("mainnet", "testnet", "mock")
+MOCK_PORT: Final = 8765
+MOCK_CREDITS: Final = 125  # per minute: what the exchange gives an address without API key
+MOCK_ORDERS: Final = (("BTC", "bid", "50000"), ("BTC", "ask", "150000"), ("ETH", "bid", "2000"))
+KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
+
+_FATES = """\
+exit status:
+  0    acknowledged: the exchange says it is done
+  1    rejected: the exchange answered no (420: filled, cancelled or never there)
+  2    wrong usage or invalid input; nothing was sent
+  3    outcome unknown: sent, and no answer came; look at your open orders
+  4    not sent: no connection, or it was lost before the request left
+  130  interrupted with Ctrl-C; if it was sent, the output says so, and the
+       outcome is unknown
+"""
+
+_TRY_IT = """\
+try it without money or network, in one terminal:
+  key=$(pacifica-fast keygen --out mock.json)
+  pacifica-fast mock-exchange --orders-for "$key"
+and in another:
+  pacifica-fast cancel-all --network mock --key-file mock.json
+"""
+
+
+class _Failure(Exception):
+    """The command ends: one line for stderr, and the exit status."""
+
+    def __init__(self, text: str, status: int = EXIT_INVALID) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+# What keys look like: base58 of 32 bytes or more, hexadecimal of as many, a Solana id.json.
+_KEY_LIKE = re.compile(r"[0-9A-Za-z]{32,}|\[?\s*\d{1,3}(?:\s*,\s*\d{1,3}){15,}\s*\]?")
+
+
+def _without_keys(text: str) -> str:
+    """``text`` as it may be shown: what looks like a key is not (a public key is lost with it)."""
+    return _KEY_LIKE.sub("<hidden>", text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, which quotes wrong arguments back, without the keys among them."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_without_keys(message))
+
+
+# --------------------------------------------------------------------------- the terminal
+
+
+class Terminal:
+    """Standard output: coloured where a person reads it, flushed line by line."""
+
+    _CODES: Final = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
+
+    def __init__(self) -> None:
+        stream = sys.stdout
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a µ is not worth a crash in an ASCII locale
+        self._coloured = (
+            stream is not None
+            and stream.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
+
+    def paint(self, text: str, colour: str) -> str:
+        """``text`` in a colour, or in bold or dim, if the terminal shows any."""
+        return f"\x1b[{self._CODES[colour]}m{text}\x1b[0m" if self._coloured else text
+
+    def line(self, text: str = "") -> None:
+        """Print a line now. Raises ``BrokenPipeError`` when nobody reads."""
+        print(text, flush=True)
+
+    def last_line(self, text: str) -> None:
+        """Print a line that may be lost: whether it can be printed must not change the exit status."""
+        try:
+            self.line(text)
+        except BrokenPipeError:
+            _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    """Nobody reads stdout any more: let the interpreter's last flush go nowhere."""
+    with suppress(OSError, ValueError):  # a stdout without a descriptor flushes into no pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    """The one line on stderr."""
+    print(f"pacifica-fast: {_without_keys(text)}", file=sys.stderr, flush=True)
+
+
+# --------------------------------------------------------------------------- keys
+
+
+def _keypair(args: argparse.Namespace) -> Keypair:
+    """The key that the arguments name. No error quotes what was given, which may be a key."""
+    if args.key_file is not None:
+        return _keypair_from_file(Path(args.key_file))
+    name = KEY_ENV if args.key_env is None else args.key_env
+    if name not in os.environ:
+        if args.key_env is None:
+            raise _Failure(f"no key: set {KEY_ENV}, or give --key-file PATH or --key-env NAME")
+        raise _Failure("--key-env: no environment variable of that name (it takes a name, not a key)")
+    return Keypair.from_env(name)
+
+
+def _keypair_from_file(path: Path) -> Keypair:
+    """From a Solana ``id.json``, or from text that is base58. Read once: it may be a pipe."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = bytearray(file.read(4096))
+    except OSError as error:
+        raise _Failure(f"--key-file: {error.strerror}") from None
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        _complain(f"warning: others may read the key file (mode {status.st_mode & 0o777:04o}): chmod 600 it")
+    secret = bytearray()
+    try:
+        text = content.strip()
+        if not text.startswith(b"["):
+            return Keypair.from_base58_string(text.decode("ascii", "replace"))
+        with suppress(ValueError):
+            secret += bytearray(map(int, text.removeprefix(b"[").removesuffix(b"]").split(b",")))
+        return Keypair.from_bytes(secret)
+    except InvalidRequest as error:
+        raise _Failure(f"--key-file: {error}") from None
+    finally:
+        for buffer in (content, text, secret):
+            buffer[:] = bytes(len(buffer))
+
+
+@contextmanager
+def _signer(args: argparse.Namespace) -> Iterator[Signer]:
+    """A signer with the key that the arguments name, which is wiped afterwards."""
+    with _keypair(args) as keypair:
+        yield Signer(keypair, account=args.account, expiry_window=args.expiry_window)
+
+
+# --------------------------------------------------------------------------- cancel, cancel-all
+
+
+@dataclass
+class _Report:
+    """What was asked and what became of it; as JSON, the output of ``--json``."""
+
+    operation: str
+    network: str
+    url: str
+    account: str
+    agent_wallet: str | None
+    symbol: str | None
+    fate: str = "not_sent"  # ack, rejected, unknown, not_sent
+    order_id: int | None = None
+    client_order_id: str | None = None
+    exclude_reduce_only: bool | None = None
+    cancelled_count: int | None = None
+    code: int | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    interrupted: bool = False
+    connect_ms: float | None = None
+    took_ms: float | None = None
+
+
+_STATUS: Final = {
+    "ack": EXIT_OK,
+    "rejected": EXIT_REJECTED,
+    "unknown": EXIT_UNKNOWN,
+    "not_sent": EXIT_NOT_SENT,
+}
+
+
+def _cancel(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast cancel``."""
+    ids = {"order_id": args.order_id, "client_order_id": args.client_order_id}
+    with _signer(args) as signer:
+        signer.cancel_order(args.symbol, **ids)  # refuse wrong input before connecting
+        report = _report(args, signer, "cancel_order")
+        report.order_id, report.client_order_id = args.order_id, args.client_order_id
+        what = (
+            f"cancel {args.symbol} order {args.order_id}"
+            if args.order_id is not None
+            else f"cancel {args.symbol} client order {args.client_order_id}"
+        )
+        return _send(
+            args, terminal, signer, report, what, lambda client: client.cancel_order(args.symbol, **ids)
+        )
+
+
+def _cancel_all(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast cancel-all``."""
+    which: dict[str, Any] = {"symbol": args.symbol, "exclude_reduce_only": args.exclude_reduce_only}
+    with _signer(args) as signer:
+        signer.cancel_all_orders(**which)
+        report = _report(args, signer, "cancel_all_orders")
+        report.exclude_reduce_only = args.exclude_reduce_only
+        what = f"cancel all orders of {args.symbol or 'every symbol'}"
+        if args.exclude_reduce_only:
+            what += " but reduce-only ones"
+        return _send(args, terminal, signer, report, what, lambda client: client.cancel_all_orders(**which))
+
+
+def _report(args: argparse.Namespace, signer: Signer, operation: str) -> _Report:
+    return _Report(operation, args.network, _url(args), signer.account, signer.agent_wallet, args.symbol)
+
+
+def _send(
+    args: argparse.Namespace,
+    terminal: Terminal,
+    signer: Signer,
+    report: _Report,
+    what: str,
+    call: Callable[[Client], Awaitable[Ack]],
+) -> int:
+    """Connect, send, and tell the fate; it is the exit status."""
+    agent = f"\n  signed by agent wallet {signer.agent_wallet}" if signer.agent_wallet else ""
+    asked = f"{what}\n  for account {signer.account} on {args.network} ({report.url}){agent}"
+    try:
+        asyncio.run(_end_of(args, terminal, signer, report, asked, call))
+    except KeyboardInterrupt:
+        if report.took_ms is not None:
+            return _STATUS[report.fate]  # it had ended, and was told
+        report.interrupted = True
+        report.reason = "interrupted"
+        _tell(args, terminal, report)
+        return EXIT_INTERRUPTED
+    except (InvalidRequest, _Failure):
+        raise
+    except Exception as error:  # a bug: its exit status must not be the 1 of "rejected"
+        traceback.print_exc()
+        report.reason = f"a bug of pacifica_fast: {type(error).__name__}"
+        _tell(args, terminal, report)
+    return _STATUS[report.fate]
+
+
+async def _end_of(
+    args: argparse.Namespace,
+    terminal: Terminal,
+    signer: Signer,
+    report: _Report,
+    asked: str,
+    call: Callable[[Client], Awaitable[Ack]],
+) -> None:
+    """Fill in the report, and tell it as soon as it is complete."""
+    from pacifica_fast.asyncio import connect
+
+    context, missing = _ssl_context(args, report.url)
+    connecting = connect(signer, url=report.url, timeout=args.timeout, ssl=context)
+    if not args.json:  # all input is checked by now
+        terminal.last_line(asked)
+    start = time.perf_counter_ns()
+    try:
+        if missing is not None:
+            raise ConnectionFailed("tls", missing)
+        client = await connecting
+    except ConnectionFailed as error:
+        report.reason = str(error)
+        _tell(args, terminal, report)
+        return
+    report.connect_ms = _ms_since(start)
+    try:
+        report.fate = "unknown"  # from here on, until something is known
+        start = time.perf_counter_ns()
+        try:
+            ack = await call(client)
+        except Rejected as error:
+            report.fate, report.code, report.reason = "rejected", error.code, error.message
+            report.request_id = error.request_id
+        except OutcomeUnknown as error:
+            report.reason, report.request_id = error.reason, error.request_id
+        except NotSent as error:
+            report.fate, report.reason, report.request_id = "not_sent", error.reason, error.request_id
+        else:
+            report.fate, report.request_id = "ack", ack.request_id
+            report.cancelled_count = getattr(ack, "cancelled_count", None)
+        report.took_ms = _ms_since(start)
+        _tell(args, terminal, report)  # before the closing handshake, which may take its time
+    finally:
+        await client.close()
+
+
+def _tell(args: argparse.Namespace, terminal: Terminal, report: _Report) -> None:
+    """The fate: one line of JSON, or one for a person."""
+    if args.json:
+        terminal.last_line(json.dumps(asdict(report)))
+        return
+    took = "" if report.took_ms is None else f"{report.took_ms:.2f} ms"
+    connected = "" if report.connect_ms is None else f" (and {report.connect_ms:.2f} ms to connect)"
+    reason = _printable(report.reason or "")
+    match report.fate:
+        case "ack":
+            count = "" if report.cancelled_count is None else f": {_count(report.cancelled_count, 'order')}"
+            text = f"{terminal.paint('acknowledged', 'green')}{count}, in {took}{connected}"
+        case "rejected":
+            text = f"{terminal.paint('rejected', 'red')} {report.code}: {reason}, in {took}{connected}"
+        case "unknown":
+            after = f" after {took}" if took else ""
+            text = f"{terminal.paint('outcome unknown', 'yellow')}{after}: {reason}; look at your open orders"
+        case _:
+            text = f"{terminal.paint('not sent', 'yellow')}: {reason}"
+    terminal.last_line(text)
+
+
+def _url(args: argparse.Namespace) -> str:
+    if args.url is not None:
+        url: str = args.url
+        return url
+    if args.network == "mock":
+        return f"wss://127.0.0.1:{MOCK_PORT}/ws"
+    from pacifica_fast.asyncio import MAINNET_WS, TESTNET_WS
+
+    return MAINNET_WS if args.network == "mainnet" else TESTNET_WS
+
+
+def _ssl_context(args: argparse.Namespace, url: str) -> tuple[ssl.SSLContext | None, str | None]:
+    """Whom to trust: ``--ca-file``, what the mock exchange on that port wrote, or the system's list.
+
+    The second value says what is missing, if that is why there can be no connection.
+    """
+    path = args.ca_file
+    if path is None and args.network == "mock" and url.startswith("wss:"):
+        path = str(_mock_ca_file(_port_of(url)))
+        if not os.path.exists(path):
+            hint = "start 'pacifica-fast mock-exchange', or give its --ca-file"
+            return None, f"no mock exchange has left its certificate in {path} ({hint})"
+    if path is None:
+        return None, None
+    try:
+        return ssl.create_default_context(cafile=path), None
+    except ssl.SSLError as error:
+        raise _Failure(f"--ca-file: no certificates in PEM format ({error.reason or 'not PEM'})") from None
+    except OSError as error:
+        raise _Failure(f"--ca-file: {error.strerror}") from None
+
+
+def _port_of(url: str) -> int:
+    try:
+        return urlsplit(url).port or 443
+    except ValueError:
+        raise InvalidRequest("url: not a port number") from None
+
+
+def _ms_since(start: int) -> float:
+    return round((time.perf_counter_ns() - start) / 1e6, 3)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _printable(text: str, limit: int = 200) -> str:
+    """Text from the wire as a terminal may get it: no control characters, not endless."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+# --------------------------------------------------------------------------- sign, keygen
+
+
+def _sign(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast sign``."""
+    text = sys.stdin.buffer.read() if args.data == "-" else args.data
+    try:
+        data = json.loads(text, object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as error:
+        raise _Failure(f"data: not JSON: {error}") from None
+    except RecursionError:
+        raise _Failure("data: nested too deeply") from None
+    except ValueError as error:  # not Unicode, an integer of thousands of digits, a key twice
+        raise _Failure(f"data: {error}") from None
+    with _signer(args) as signer:
+        signed = signer.sign(args.type, data, timestamp=args.timestamp)
+        fields = signed._asdict() | {"account": signer.account}
+        if signer.agent_wallet is not None:
+            fields["agent_wallet"] = signer.agent_wallet
+    terminal.line(json.dumps(fields))
+    return EXIT_OK
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return members
+
+
+def _keygen(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast keygen``: 64 numbers, seed and public key, as Solana's tools write them.
+
+    Seed and file content are kept in bytearrays and wiped. The bytes object that
+    ``secrets`` returns cannot be; it is freed at once.
+    """
+    seed = bytearray(secrets.token_bytes(32))
+    content = bytearray(b"[")
+    try:
+        with Keypair.from_seed(seed) as keypair:
+            pubkey = keypair.pubkey()
+        for number in (*seed, *b58decode(pubkey)):
+            content += b"%d," % number
+        content[-1:] = b"]"
+        if args.out == "-":
+            sys.stdout.buffer.write(content + b"\n")
+            sys.stdout.buffer.flush()
+            print(pubkey, file=sys.stderr)
+            return EXIT_OK
+        _write_new(args.out, content)
+    finally:
+        seed[:] = bytes(len(seed))
+        content[:] = bytes(len(content))
+    with Keypair.from_json_file(args.out) as read_back:
+        if read_back.pubkey() != pubkey:
+            raise _Failure(f"{args.out}: what was written is not what is there", EXIT_FAILED)
+    terminal.line(pubkey)
+    return EXIT_OK
+
+
+def _write_new(path: str, content: bytearray) -> None:
+    """Write a file that did not exist, for its owner alone; all of it or none."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise _Failure(f"{path} exists already, and a key is never overwritten") from None
+    except OSError as error:
+        raise _Failure(f"{path}: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+            written = 0
+            while written < len(content):
+                written += file.write(memoryview(content)[written:]) or 0
+            os.fsync(descriptor)
+    except BaseException as error:
+        os.unlink(path)
+        if isinstance(error, OSError):
+            raise _Failure(f"{path}: {error.strerror}", EXIT_FAILED) from None
+        raise
+
+
+# --------------------------------------------------------------------------- mock-exchange
+
+
+def _mock_ca_file(port: int) -> Path:
+    """Where a mock exchange leaves its certificate authority for clients on this machine."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    return base / "pacifica-fast" / f"mock-{port}.pem"
+
+
+def _mock_exchange(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast mock-exchange``."""
+    from pacifica_fast.mock_exchange import MockExchange
+
+    class Logged(MockExchange):
+        """Tells of every message once it is answered."""
+
+        messages = 0
+
+        def _receive(self, session: Any, message: str | bytes) -> None:
+            super()._receive(session, message)
+            self.messages += 1
+            if not args.quiet:
+                terminal.last_line(_log_entry(args, self.requests[-1]))
+
+    exchange = Logged(
+        port=args.port,
+        tls=not args.plain,
+        quota=args.credits * 10 or None,
+        history=1,
+    )
+    own_ca_file: list[Path] = []
+    try:
+        asyncio.run(_serve(args, terminal, exchange, own_ca_file))
+    finally:
+        for path in own_ca_file:
+            path.unlink(missing_ok=True)
+    counts = {"messages": exchange.messages, "verified": exchange.verified, "refused": exchange.rejected}
+    if args.json:
+        terminal.last_line(json.dumps({"event": "stopped", **counts}))
+    else:
+        terminal.last_line(
+            f"stopped: {_count(exchange.messages, 'message')}, "
+            f"{_count(exchange.verified, 'signature')} verified, {exchange.rejected} refused"
+        )
+    return EXIT_OK
+
+
+async def _serve(
+    args: argparse.Namespace, terminal: Terminal, exchange: MockExchange, own_ca_file: list[Path]
+) -> None:
+    """Listen until SIGINT, SIGTERM or, if asked, the end of standard input."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, _withhold, args, terminal, exchange)
+    try:
+        await exchange.__aenter__()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise _Failure(f"cannot listen on 127.0.0.1:{args.port}: {reason}", EXIT_FAILED) from None
+    try:
+        try:
+            for account, agent in args.agent:
+                exchange.bind_agent(account, agent)
+            orders = [
+                exchange.place(account, symbol=symbol, side=side, price=price)
+                for account in args.orders_for
+                for symbol, side, price in MOCK_ORDERS
+            ]
+        except ValueError as error:  # 32 bytes, but no point of the curve
+            raise _Failure(f"--agent, --orders-for: {error}") from None
+        authority, ca_file = None, None
+        if not args.plain:
+            authority = _pem(exchange.client_ssl_context())
+            ca_file = _write_ca(args, exchange.port, authority, own_ca_file)
+        if args.json:
+            about = {"url": exchange.url, "ca_file": ca_file, "ca": authority, "pid": os.getpid()}
+            resting = [asdict(order) for order in orders]
+            terminal.last_line(json.dumps({"event": "listening", **about, "orders": resting}))
+        else:
+            _greet(args, terminal, exchange, ca_file)
+            for order in orders:
+                terminal.last_line(
+                    f"  order {order.order_id}  {order.symbol} {order.side} "
+                    f"{order.amount} at {order.price}, of {order.account}"
+                )
+        if args.stop_on_eof:
+            threading.Thread(target=_wait_for_eof, args=(loop, stop), daemon=True).start()
+        await stop.wait()
+    finally:
+        await exchange.__aexit__(None, None, None)
+
+
+def _withhold(args: argparse.Namespace, terminal: Terminal, exchange: MockExchange) -> None:
+    """SIGUSR1: for its sender, the outcome of the next request is unknown."""
+    exchange.faults.drop_replies()
+    terminal.last_line('{"event": "withholding"}' if args.json else "the next request will get no answer")
+
+
+def _greet(args: argparse.Namespace, terminal: Terminal, exchange: MockExchange, ca_file: str | None) -> None:
+    """Where it is and how to get there, for a person."""
+    options = "--network mock --key-file mock.json"
+    if args.plain or exchange.port != MOCK_PORT:
+        options += f" --url {exchange.url}"
+    if args.ca_file is not None and ca_file is not None:
+        options += f" --ca-file {shlex.quote(ca_file)}"
+    terminal.last_line(f"mock exchange at {terminal.paint(exchange.url, 'bold')}, until Ctrl-C")
+    if ca_file is not None:
+        terminal.last_line(f"  trust     {ca_file}")
+    terminal.last_line(f"  command   pacifica-fast cancel-all {options}")
+    context = "" if args.plain else ", ssl=ssl.create_default_context(cafile=...)"
+    terminal.last_line(f'  Python    connect(signer, url="{exchange.url}"{context})')
+
+
+def _log_entry(args: argparse.Namespace, received: Received) -> str:
+    """One message, as a line."""
+    operation, detail = _described(received)
+    if args.json:
+        fields = {"operation": operation, "detail": detail, "code": received.code, "error": received.error}
+        return json.dumps({"event": "message", **fields})
+    now = time.time()
+    clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d}"
+    code = "   " if received.code is None else str(received.code)
+    outcome = f"  {received.error}" if received.error else ""
+    about = f"{_printable(operation, 24):<18}  {_printable(detail, 80)}{_printable(outcome)}"
+    return f"{clock}  {code}  {about}".rstrip()
+
+
+def _described(received: Received) -> tuple[str, str]:
+    """The operation or method of a message, and what it is about."""
+    try:
+        message = json.loads(received.text)
+        if received.operation is None:
+            return str(message.get("method", "?")), ""
+        body = message["params"][received.operation]
+        if received.operation == "batch_orders":
+            return received.operation, _count(len(body["actions"]), "action")
+        order = body.get("client_order_id") if body.get("order_id") is None else body["order_id"]
+        symbol = "all symbols" if body.get("all_symbols") else body.get("symbol")
+        return received.operation, " ".join(str(part) for part in (symbol, order) if part is not None)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return received.operation or "?", ""
+
+
+def _wait_for_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    with suppress(OSError):  # no standard input: it has ended
+        while os.read(0, 4096):
+            pass
+    with suppress(RuntimeError):  # the loop is closed: stopped already
+        loop.call_soon_threadsafe(stop.set)
+
+
+def _pem(context: ssl.SSLContext) -> str:
+    """The authorities that a client context trusts."""
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in context.get_ca_certs(binary_form=True))
+
+
+def _write_ca(args: argparse.Namespace, port: int, authority: str, own: list[Path]) -> str | None:
+    """Leave the authority where ``--ca-file`` says, or where ``--network mock`` looks for it.
+
+    The latter is noted in ``own``, to be removed in the end. None if there is no such place.
+    """
+    if args.ca_file == "-":
+        return None
+    path = _mock_ca_file(port) if args.ca_file is None else Path(args.ca_file)
+    try:
+        if args.ca_file is None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace_certificate(path, authority)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if args.ca_file is None:
+            _complain(f"warning: {path}: {reason}; clients need --ca-file")
+            return None
+        raise _Failure(f"--ca-file: {reason}") from None
+    if args.ca_file is None:
+        own.append(path)
+    return str(path)
+
+
+def _replace_certificate(path: Path, authority: str) -> None:
+    """Write ``path`` at once: readers see all of it or none. Only a certificate is ever replaced.
+
+    Devices, directories and files that hold anything else, a key say, are left as they are.
+    """
+    if path.exists() or path.is_symlink():
+        label = authority.partition("\n")[0].encode()
+        if path.is_symlink() or not path.is_file() or path.read_bytes()[: len(label)] != label:
+            raise OSError("exists, and is not a certificate file")
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(descriptor, 0o644)  # it is public
+            file.write(authority)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _demo(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast demo``."""
+    from pacifica_fast import demo
+
+    return demo.run(terminal, rounds=args.rounds, as_json=args.json)
+
+
+# --------------------------------------------------------------------------- arguments
+
+
+def _whole(text: str, low: int = 0, high: int = 1 << 64) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or not low <= int(text) < high:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high - 1}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 86_400:
+        raise argparse.ArgumentTypeError("expected a positive number of seconds, less than a day")
+    return value
+
+
+def _public_key(text: str) -> str:
+    try:
+        if len(b58decode(text)) == 32:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError("expected the base58 of a 32-byte public key")
+
+
+def _agent(text: str) -> tuple[str, str]:
+    account, colon, agent = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("expected ACCOUNT:AGENT")
+    return _public_key(account), _public_key(agent)
+
+
+_milliseconds = partial(_whole, low=1, high=1 << 63)
+
+
+def _add_signer_options(parser: argparse.ArgumentParser) -> None:
+    keys = parser.add_argument_group("the key that signs (never given as an argument itself)")
+    source = keys.add_mutually_exclusive_group()
+    source.add_argument("--key-file", metavar="PATH", help="a Solana id.json, or a file that holds base58")
+    source.add_argument("--key-env", metavar="NAME", help=f"an environment variable (default: {KEY_ENV})")
+    parser.add_argument(
+        "--account", metavar="PUBKEY", help="sign for this account, the key being its agent wallet"
+    )
+    parser.add_argument(
+        "--expiry-window",
+        metavar="MS",
+        type=_milliseconds,
+        default=5_000,
+        help="the exchange refuses the request when it is older than this (default: 5000)",
+    )
+
+
+def _add_sending_options(parser: argparse.ArgumentParser) -> None:
+    _add_signer_options(parser)
+    wire = parser.add_argument_group("the exchange")
+    wire.add_argument(
+        "--network", choices=NETWORKS, required=True, help="no default: nobody hits mainnet by accident"
+    )
+    wire.add_argument("--url", metavar="URL", help="another websocket URL than the network's own")
+    wire.add_argument("--ca-file", metavar="PATH", help="trust this certificate authority (PEM) and no other")
+    wire.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_seconds,
+        default=5.0,
+        help="how long to wait for the answer (default: 5)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
+def _parser() -> argparse.ArgumentParser:
+    try:
+        version = metadata.version("pacifica-fast")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    parser = _Parser(
+        prog="pacifica-fast",
+        description="Sign and send cancels to the Pacifica exchange, and learn the fate of each.",
+        epilog=f"{_FATES}\n'pacifica-fast COMMAND --help' tells more. Start with: pacifica-fast demo",
+    )
+    parser.add_argument("--version", action="version", version=f"pacifica-fast {version}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace, Terminal], int], text: str, epilog: str | None = None
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog
+        )
+        added.set_defaults(run=run)
+        return added
+
+    demo = command(
+        "demo", _demo, "watch signed cancels and their fates on a mock exchange, and what they cost"
+    )
+    demo.add_argument(
+        "--rounds",
+        metavar="N",
+        type=partial(_whole, low=1, high=100_001),
+        default=300,
+        help="orders to cancel for the measurements, each way (default: 300)",
+    )
+    demo.add_argument("--json", action="store_true", help="print a summary as one line of JSON instead")
+
+    cancel = command("cancel", _cancel, "cancel one order", f"{_FATES}\n{_TRY_IT}")
+    cancel.add_argument("symbol", metavar="SYMBOL", help="the market, as BTC")
+    which = cancel.add_mutually_exclusive_group(required=True)
+    which.add_argument("--order-id", metavar="N", type=_whole)
+    which.add_argument("--client-order-id", metavar="UUID")
+    _add_sending_options(cancel)
+
+    cancel_all = command("cancel-all", _cancel_all, "cancel all orders", f"{_FATES}\n{_TRY_IT}")
+    cancel_all.add_argument("--symbol", metavar="SYMBOL", help="of this market only")
+    cancel_all.add_argument(
+        "--exclude-reduce-only", action="store_true", help="leave reduce-only orders alone"
+    )
+    _add_sending_options(cancel_all)
+
+    sign = command(
+        "sign",
+        _sign,
+        "sign an operation, and print message and signature as JSON; nothing is sent",
+        'example: pacifica-fast sign cancel_order \'{"symbol":"BTC","order_id":42069}\' --key-file id.json',
+    )
+    sign.add_argument("type", metavar="TYPE", help="the exchange's name of the operation, as cancel_order")
+    sign.add_argument(
+        "data", metavar="DATA", nargs="?", default="-", help="its fields as JSON; -, the default, reads stdin"
+    )
+    _add_signer_options(sign)
+    sign.add_argument(
+        "--timestamp", metavar="MS", type=_milliseconds, help="Unix milliseconds (default: now)"
+    )
+
+    keygen = command("keygen", _keygen, "make a new key, and print its public half")
+    keygen.add_argument(
+        "--out",
+        metavar="PATH",
+        required=True,
+        help="where the Solana id.json goes, mode 0600; never overwritten; - prints the secret to stdout",
+    )
+
+    mock = command(
+        "mock-exchange",
+        _mock_exchange,
+        "run a mock exchange on 127.0.0.1, to try clients against",
+        f"It verifies every signature and matches no orders. It ends with Ctrl-C or SIGTERM.\n"
+        f"SIGUSR1 makes it carry out the next request and not answer it.\n\n{_TRY_IT}",
+    )
+    mock.add_argument(
+        "--port",
+        metavar="N",
+        type=partial(_whole, high=1 << 16),
+        default=MOCK_PORT,
+        help=f"default: {MOCK_PORT}; 0: any free one",
+    )
+    mock.add_argument("--plain", action="store_true", help="ws:// instead of wss://, without TLS")
+    mock.add_argument(
+        "--ca-file",
+        metavar="PATH",
+        help="where to write its certificate authority (default: where --network mock looks; -: nowhere)",
+    )
+    mock.add_argument(
+        "--orders-for",
+        metavar="PUBKEY",
+        type=_public_key,
+        action="append",
+        default=[],
+        help="rest three orders of this account, to cancel; may be repeated",
+    )
+    mock.add_argument(
+        "--agent",
+        metavar="ACCOUNT:AGENT",
+        type=_agent,
+        action="append",
+        default=[],
+        help="let the agent wallet sign for the account (public keys); may be repeated",
+    )
+    mock.add_argument(
+        "--credits",
+        metavar="N",
+        type=partial(_whole, high=1_000_001),
+        default=MOCK_CREDITS,
+        help=f"the rate limit per minute; a cancel costs half a credit (default: {MOCK_CREDITS}; 0: none)",
+    )
+    mock.add_argument("--quiet", action="store_true", help="no line per message")
+    mock.add_argument(
+        "--json", action="store_true", help="lines of JSON; the first one has the url and the authority"
+    )
+    mock.add_argument("--stop-on-eof", action="store_true", help="also end when standard input does")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status is returned, or raised as ``SystemExit`` by argparse."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(format="pacifica-fast: %(levelname)s: %(message)s")  # of the library: warnings
+    try:
+        status: int = args.run(args, Terminal())
+    except _Failure as failure:
+        _complain(str(failure))
+        return failure.status
+    except InvalidRequest as error:
+        _complain(str(error))
+        return EXIT_INVALID
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was sent" if args.run in (_cancel, _cancel_all) else "interrupted")
+        return EXIT_INTERRUPTED
+    return status
