@@ -3,7 +3,7 @@
 
 Keys come from the environment or a file, never from an argument: arguments are visible
 to every user of the machine, and stay in the shell's history. What argparse or an error
-quotes back is searched for keys first (:func:`_without_keys`).
+quotes back is searched for keys first (:func:`without_keys`).
 
 The exit status of ``cancel`` and ``cancel-all`` is the fate of the request.
 """
@@ -15,27 +15,39 @@ import asyncio
 import json
 import logging
 import os
-import re
 import secrets
-import shlex
-import signal
 import ssl
 import stat
 import sys
-import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
+from pacifica_fast._cli_mock import MOCK_CREDITS, MOCK_PORT, mock_ca_file, mock_exchange
+from pacifica_fast._cli_terminal import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_NOT_SENT,
+    EXIT_OK,
+    EXIT_REJECTED,
+    EXIT_UNKNOWN,
+    Failure,
+    Terminal,
+    complain,
+    count,
+    drop_stdout,
+    printable,
+    without_keys,
+)
 from pacifica_fast.base58 import b58decode
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, OutcomeUnknown, Rejected
 from pacifica_fast.keys import Keypair
@@ -43,24 +55,11 @@ from pacifica_fast.signer import Signer
 
 if TYPE_CHECKING:  # websockets and its like take 0.1 s to import: only where they are needed
     from pacifica_fast.asyncio import Client
-    from pacifica_fast.mock_exchange import MockExchange, Received
     from pacifica_fast.replies import Ack
 
 __all__ = ["main"]
 
-EXIT_OK = 0
-EXIT_REJECTED = 1
-EXIT_FAILED = 1  # of commands that send nothing
-EXIT_INVALID = 2  # argparse's own
-EXIT_UNKNOWN = 3
-EXIT_NOT_SENT = 4
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
-
 NETWORKS: Final = ("mainnet", "testnet", "mock")
-MOCK_PORT: Final = 8765
-MOCK_CREDITS: Final = 125  # per minute: what the exchange gives an address without API key
-MOCK_ORDERS: Final = (("BTC", "bid", "50000"), ("BTC", "ask", "150000"), ("ETH", "bid", "2000"))
 KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
 
 _FATES = """\
@@ -83,23 +82,6 @@ and in another:
 """
 
 
-class _Failure(Exception):
-    """The command ends: one line for stderr, and the exit status."""
-
-    def __init__(self, text: str, status: int = EXIT_INVALID) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-# What keys look like: base58 of 32 bytes or more, hexadecimal of as many, a Solana id.json.
-_KEY_LIKE = re.compile(r"[0-9A-Za-z]{32,}|\[?\s*\d{1,3}(?:\s*,\s*\d{1,3}){15,}\s*\]?")
-
-
-def _without_keys(text: str) -> str:
-    """``text`` as it may be shown: what looks like a key is not (a public key is lost with it)."""
-    return _KEY_LIKE.sub("<hidden>", text)
-
-
 class _Parser(argparse.ArgumentParser):
     """argparse, which quotes wrong arguments back, without the keys among them."""
 
@@ -108,53 +90,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        super().error(_without_keys(message))
-
-
-# --------------------------------------------------------------------------- the terminal
-
-
-class Terminal:
-    """Standard output: coloured where a person reads it, flushed line by line."""
-
-    _CODES: Final = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
-
-    def __init__(self) -> None:
-        stream = sys.stdout
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a µ is not worth a crash in an ASCII locale
-        self._coloured = (
-            stream is not None
-            and stream.isatty()
-            and not os.environ.get("NO_COLOR")
-            and os.environ.get("TERM") != "dumb"
-        )
-
-    def paint(self, text: str, colour: str) -> str:
-        """``text`` in a colour, or in bold or dim, if the terminal shows any."""
-        return f"\x1b[{self._CODES[colour]}m{text}\x1b[0m" if self._coloured else text
-
-    def line(self, text: str = "") -> None:
-        """Print a line now. Raises ``BrokenPipeError`` when nobody reads."""
-        print(text, flush=True)
-
-    def last_line(self, text: str) -> None:
-        """Print a line that may be lost: whether it can be printed must not change the exit status."""
-        try:
-            self.line(text)
-        except BrokenPipeError:
-            _drop_stdout()
-
-
-def _drop_stdout() -> None:
-    """Nobody reads stdout any more: let the interpreter's last flush go nowhere."""
-    with suppress(OSError, ValueError):  # a stdout without a descriptor flushes into no pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(text: str) -> None:
-    """The one line on stderr."""
-    print(f"pacifica-fast: {_without_keys(text)}", file=sys.stderr, flush=True)
+        super().error(without_keys(message))
 
 
 # --------------------------------------------------------------------------- keys
@@ -167,34 +103,23 @@ def _keypair(args: argparse.Namespace) -> Keypair:
     name = KEY_ENV if args.key_env is None else args.key_env
     if name not in os.environ:
         if args.key_env is None:
-            raise _Failure(f"no key: set {KEY_ENV}, or give --key-file PATH or --key-env NAME")
-        raise _Failure("--key-env: no environment variable of that name (it takes a name, not a key)")
+            raise Failure(f"no key: set {KEY_ENV}, or give --key-file PATH or --key-env NAME")
+        raise Failure("--key-env: no environment variable of that name (it takes a name, not a key)")
     return Keypair.from_env(name)
 
 
 def _keypair_from_file(path: Path) -> Keypair:
-    """From a Solana ``id.json``, or from text that is base58. Read once: it may be a pipe."""
+    """From a Solana ``id.json``, or from text that is base58; it may be a pipe."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = bytearray(file.read(4096))
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            mode = status.st_mode & 0o777
+            complain(f"warning: others may read the key file (mode {mode:04o}): chmod 600 it")
+        return Keypair.from_file(path)
     except OSError as error:
-        raise _Failure(f"--key-file: {error.strerror}") from None
-    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        _complain(f"warning: others may read the key file (mode {status.st_mode & 0o777:04o}): chmod 600 it")
-    secret = bytearray()
-    try:
-        text = content.strip()
-        if not text.startswith(b"["):
-            return Keypair.from_base58_string(text.decode("ascii", "replace"))
-        with suppress(ValueError):
-            secret += bytearray(map(int, text.removeprefix(b"[").removesuffix(b"]").split(b",")))
-        return Keypair.from_bytes(secret)
+        raise Failure(f"--key-file: {error.strerror}") from None
     except InvalidRequest as error:
-        raise _Failure(f"--key-file: {error}") from None
-    finally:
-        for buffer in (content, text, secret):
-            buffer[:] = bytes(len(buffer))
+        raise Failure(f"--key-file: {error}") from None
 
 
 @contextmanager
@@ -292,7 +217,7 @@ def _send(
         report.reason = "interrupted"
         _tell(args, terminal, report)
         return EXIT_INTERRUPTED
-    except (InvalidRequest, _Failure):
+    except (InvalidRequest, Failure):
         raise
     except Exception as error:  # a bug: its exit status must not be the 1 of "rejected"
         traceback.print_exc()
@@ -354,11 +279,11 @@ def _tell(args: argparse.Namespace, terminal: Terminal, report: _Report) -> None
         return
     took = "" if report.took_ms is None else f"{report.took_ms:.2f} ms"
     connected = "" if report.connect_ms is None else f" (and {report.connect_ms:.2f} ms to connect)"
-    reason = _printable(report.reason or "")
+    reason = printable(report.reason or "")
     match report.fate:
         case "ack":
-            count = "" if report.cancelled_count is None else f": {_count(report.cancelled_count, 'order')}"
-            text = f"{terminal.paint('acknowledged', 'green')}{count}, in {took}{connected}"
+            orders = "" if report.cancelled_count is None else f": {count(report.cancelled_count, 'order')}"
+            text = f"{terminal.paint('acknowledged', 'green')}{orders}, in {took}{connected}"
         case "rejected":
             text = f"{terminal.paint('rejected', 'red')} {report.code}: {reason}, in {took}{connected}"
         case "unknown":
@@ -387,7 +312,7 @@ def _ssl_context(args: argparse.Namespace, url: str) -> tuple[ssl.SSLContext | N
     """
     path = args.ca_file
     if path is None and args.network == "mock" and url.startswith("wss:"):
-        path = str(_mock_ca_file(_port_of(url)))
+        path = str(mock_ca_file(_port_of(url)))
         if not os.path.exists(path):
             hint = "start 'pacifica-fast mock-exchange', or give its --ca-file"
             return None, f"no mock exchange has left its certificate in {path} ({hint})"
@@ -396,9 +321,9 @@ def _ssl_context(args: argparse.Namespace, url: str) -> tuple[ssl.SSLContext | N
     try:
         return ssl.create_default_context(cafile=path), None
     except ssl.SSLError as error:
-        raise _Failure(f"--ca-file: no certificates in PEM format ({error.reason or 'not PEM'})") from None
+        raise Failure(f"--ca-file: no certificates in PEM format ({error.reason or 'not PEM'})") from None
     except OSError as error:
-        raise _Failure(f"--ca-file: {error.strerror}") from None
+        raise Failure(f"--ca-file: {error.strerror}") from None
 
 
 def _port_of(url: str) -> int:
@@ -412,15 +337,6 @@ def _ms_since(start: int) -> float:
     return round((time.perf_counter_ns() - start) / 1e6, 3)
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def _printable(text: str, limit: int = 200) -> str:
-    """Text from the wire as a terminal may get it: no control characters, not endless."""
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])
-
-
 # --------------------------------------------------------------------------- sign, keygen
 
 
@@ -430,11 +346,11 @@ def _sign(args: argparse.Namespace, terminal: Terminal) -> int:
     try:
         data = json.loads(text, object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
-        raise _Failure(f"data: not JSON: {error}") from None
+        raise Failure(f"data: not JSON: {error}") from None
     except RecursionError:
-        raise _Failure("data: nested too deeply") from None
+        raise Failure("data: nested too deeply") from None
     except ValueError as error:  # not Unicode, an integer of thousands of digits, a key twice
-        raise _Failure(f"data: {error}") from None
+        raise Failure(f"data: {error}") from None
     with _signer(args) as signer:
         signed = signer.sign(args.type, data, timestamp=args.timestamp)
         fields = signed._asdict() | {"account": signer.account}
@@ -476,7 +392,7 @@ def _keygen(args: argparse.Namespace, terminal: Terminal) -> int:
         content[:] = bytes(len(content))
     with Keypair.from_json_file(args.out) as read_back:
         if read_back.pubkey() != pubkey:
-            raise _Failure(f"{args.out}: what was written is not what is there", EXIT_FAILED)
+            raise Failure(f"{args.out}: what was written is not what is there", EXIT_FAILED)
     terminal.line(pubkey)
     return EXIT_OK
 
@@ -486,9 +402,9 @@ def _write_new(path: str, content: bytearray) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise _Failure(f"{path} exists already, and a key is never overwritten") from None
+        raise Failure(f"{path} exists already, and a key is never overwritten") from None
     except OSError as error:
-        raise _Failure(f"{path}: {error.strerror}") from None
+        raise Failure(f"{path}: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             os.fchmod(descriptor, 0o600)  # whatever the umask
@@ -499,209 +415,7 @@ def _write_new(path: str, content: bytearray) -> None:
     except BaseException as error:
         os.unlink(path)
         if isinstance(error, OSError):
-            raise _Failure(f"{path}: {error.strerror}", EXIT_FAILED) from None
-        raise
-
-
-# --------------------------------------------------------------------------- mock-exchange
-
-
-def _mock_ca_file(port: int) -> Path:
-    """Where a mock exchange leaves its certificate authority for clients on this machine."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
-    return base / "pacifica-fast" / f"mock-{port}.pem"
-
-
-def _mock_exchange(args: argparse.Namespace, terminal: Terminal) -> int:
-    """``pacifica-fast mock-exchange``."""
-    from pacifica_fast.mock_exchange import MockExchange
-
-    class Logged(MockExchange):
-        """Tells of every message once it is answered."""
-
-        messages = 0
-
-        def _receive(self, session: Any, message: str | bytes) -> None:
-            super()._receive(session, message)
-            self.messages += 1
-            if not args.quiet:
-                terminal.last_line(_log_entry(args, self.requests[-1]))
-
-    exchange = Logged(
-        port=args.port,
-        tls=not args.plain,
-        quota=args.credits * 10 or None,
-        history=1,
-    )
-    own_ca_file: list[Path] = []
-    try:
-        asyncio.run(_serve(args, terminal, exchange, own_ca_file))
-    finally:
-        for path in own_ca_file:
-            path.unlink(missing_ok=True)
-    counts = {"messages": exchange.messages, "verified": exchange.verified, "refused": exchange.rejected}
-    if args.json:
-        terminal.last_line(json.dumps({"event": "stopped", **counts}))
-    else:
-        terminal.last_line(
-            f"stopped: {_count(exchange.messages, 'message')}, "
-            f"{_count(exchange.verified, 'signature')} verified, {exchange.rejected} refused"
-        )
-    return EXIT_OK
-
-
-async def _serve(
-    args: argparse.Namespace, terminal: Terminal, exchange: MockExchange, own_ca_file: list[Path]
-) -> None:
-    """Listen until SIGINT, SIGTERM or, if asked, the end of standard input."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, _withhold, args, terminal, exchange)
-    try:
-        await exchange.__aenter__()
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise _Failure(f"cannot listen on 127.0.0.1:{args.port}: {reason}", EXIT_FAILED) from None
-    try:
-        try:
-            for account, agent in args.agent:
-                exchange.bind_agent(account, agent)
-            orders = [
-                exchange.place(account, symbol=symbol, side=side, price=price)
-                for account in args.orders_for
-                for symbol, side, price in MOCK_ORDERS
-            ]
-        except ValueError as error:  # 32 bytes, but no point of the curve
-            raise _Failure(f"--agent, --orders-for: {error}") from None
-        authority, ca_file = None, None
-        if not args.plain:
-            authority = _pem(exchange.client_ssl_context())
-            ca_file = _write_ca(args, exchange.port, authority, own_ca_file)
-        if args.json:
-            about = {"url": exchange.url, "ca_file": ca_file, "ca": authority, "pid": os.getpid()}
-            resting = [asdict(order) for order in orders]
-            terminal.last_line(json.dumps({"event": "listening", **about, "orders": resting}))
-        else:
-            _greet(args, terminal, exchange, ca_file)
-            for order in orders:
-                terminal.last_line(
-                    f"  order {order.order_id}  {order.symbol} {order.side} "
-                    f"{order.amount} at {order.price}, of {order.account}"
-                )
-        if args.stop_on_eof:
-            threading.Thread(target=_wait_for_eof, args=(loop, stop), daemon=True).start()
-        await stop.wait()
-    finally:
-        await exchange.__aexit__(None, None, None)
-
-
-def _withhold(args: argparse.Namespace, terminal: Terminal, exchange: MockExchange) -> None:
-    """SIGUSR1: for its sender, the outcome of the next request is unknown."""
-    exchange.faults.drop_replies()
-    terminal.last_line('{"event": "withholding"}' if args.json else "the next request will get no answer")
-
-
-def _greet(args: argparse.Namespace, terminal: Terminal, exchange: MockExchange, ca_file: str | None) -> None:
-    """Where it is and how to get there, for a person."""
-    options = "--network mock --key-file mock.json"
-    if args.plain or exchange.port != MOCK_PORT:
-        options += f" --url {exchange.url}"
-    if args.ca_file is not None and ca_file is not None:
-        options += f" --ca-file {shlex.quote(ca_file)}"
-    terminal.last_line(f"mock exchange at {terminal.paint(exchange.url, 'bold')}, until Ctrl-C")
-    if ca_file is not None:
-        terminal.last_line(f"  trust     {ca_file}")
-    terminal.last_line(f"  command   pacifica-fast cancel-all {options}")
-    context = "" if args.plain else ", ssl=ssl.create_default_context(cafile=...)"
-    terminal.last_line(f'  Python    connect(signer, url="{exchange.url}"{context})')
-
-
-def _log_entry(args: argparse.Namespace, received: Received) -> str:
-    """One message, as a line."""
-    operation, detail = _described(received)
-    if args.json:
-        fields = {"operation": operation, "detail": detail, "code": received.code, "error": received.error}
-        return json.dumps({"event": "message", **fields})
-    now = time.time()
-    clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d}"
-    code = "   " if received.code is None else str(received.code)
-    outcome = f"  {received.error}" if received.error else ""
-    about = f"{_printable(operation, 24):<18}  {_printable(detail, 80)}{_printable(outcome)}"
-    return f"{clock}  {code}  {about}".rstrip()
-
-
-def _described(received: Received) -> tuple[str, str]:
-    """The operation or method of a message, and what it is about."""
-    try:
-        message = json.loads(received.text)
-        if received.operation is None:
-            return str(message.get("method", "?")), ""
-        body = message["params"][received.operation]
-        if received.operation == "batch_orders":
-            return received.operation, _count(len(body["actions"]), "action")
-        order = body.get("client_order_id") if body.get("order_id") is None else body["order_id"]
-        symbol = "all symbols" if body.get("all_symbols") else body.get("symbol")
-        return received.operation, " ".join(str(part) for part in (symbol, order) if part is not None)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return received.operation or "?", ""
-
-
-def _wait_for_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    with suppress(OSError):  # no standard input: it has ended
-        while os.read(0, 4096):
-            pass
-    with suppress(RuntimeError):  # the loop is closed: stopped already
-        loop.call_soon_threadsafe(stop.set)
-
-
-def _pem(context: ssl.SSLContext) -> str:
-    """The authorities that a client context trusts."""
-    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in context.get_ca_certs(binary_form=True))
-
-
-def _write_ca(args: argparse.Namespace, port: int, authority: str, own: list[Path]) -> str | None:
-    """Leave the authority where ``--ca-file`` says, or where ``--network mock`` looks for it.
-
-    The latter is noted in ``own``, to be removed in the end. None if there is no such place.
-    """
-    if args.ca_file == "-":
-        return None
-    path = _mock_ca_file(port) if args.ca_file is None else Path(args.ca_file)
-    try:
-        if args.ca_file is None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace_certificate(path, authority)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if args.ca_file is None:
-            _complain(f"warning: {path}: {reason}; clients need --ca-file")
-            return None
-        raise _Failure(f"--ca-file: {reason}") from None
-    if args.ca_file is None:
-        own.append(path)
-    return str(path)
-
-
-def _replace_certificate(path: Path, authority: str) -> None:
-    """Write ``path`` at once: readers see all of it or none. Only a certificate is ever replaced.
-
-    Devices, directories and files that hold anything else, a key say, are left as they are.
-    """
-    if path.exists() or path.is_symlink():
-        label = authority.partition("\n")[0].encode()
-        if path.is_symlink() or not path.is_file() or path.read_bytes()[: len(label)] != label:
-            raise OSError("exists, and is not a certificate file")
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, 0o644)  # it is public
-            file.write(authority)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+            raise Failure(f"{path}: {error.strerror}", EXIT_FAILED) from None
         raise
 
 
@@ -858,7 +572,7 @@ def _parser() -> argparse.ArgumentParser:
 
     mock = command(
         "mock-exchange",
-        _mock_exchange,
+        mock_exchange,
         "run a mock exchange on 127.0.0.1, to try clients against",
         f"It verifies every signature and matches no orders. It ends with Ctrl-C or SIGTERM.\n"
         f"SIGUSR1 makes it carry out the next request and not answer it.\n\n{_TRY_IT}",
@@ -913,16 +627,16 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="pacifica-fast: %(levelname)s: %(message)s")  # of the library: warnings
     try:
         status: int = args.run(args, Terminal())
-    except _Failure as failure:
-        _complain(str(failure))
+    except Failure as failure:
+        complain(str(failure))
         return failure.status
     except InvalidRequest as error:
-        _complain(str(error))
+        complain(str(error))
         return EXIT_INVALID
     except BrokenPipeError:
-        _drop_stdout()
+        drop_stdout()
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
-        _complain("interrupted; nothing was sent" if args.run in (_cancel, _cancel_all) else "interrupted")
+        complain("interrupted; nothing was sent" if args.run in (_cancel, _cancel_all) else "interrupted")
         return EXIT_INTERRUPTED
     return status

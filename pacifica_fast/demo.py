@@ -42,7 +42,7 @@ from pacifica_fast.replies import Ack, BatchAck, CancelAllAck
 from pacifica_fast.signer import Signer
 
 if TYPE_CHECKING:
-    from pacifica_fast.cli import Terminal
+    from pacifica_fast._cli_terminal import Terminal
 
 __all__ = ["run"]
 

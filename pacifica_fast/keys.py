@@ -35,6 +35,9 @@ _NOT_NUMBERS = "expected the array of 64 numbers of a Solana id.json"
 _FILE_MAX = 4096  # bytes; 64 numbers need a tenth of that
 
 
+_WHITE_SPACE = b" \t\r\n"
+
+
 def _wipe(secret: bytearray) -> None:
     lib.pf_wipe_bytes(ffi.from_buffer(secret), len(secret))
 
@@ -45,6 +48,15 @@ def _wipeable(text: str) -> bytearray:
     for index, character in enumerate(text):
         out[index] = ord(character)
     return out
+
+
+def _read_file(path: str | os.PathLike[str], content: bytearray) -> int:
+    """Fill ``content``, and nothing else, from a file or pipe; how many bytes there were."""
+    size = 0
+    with open(path, "rb", buffering=0) as file:
+        while size < len(content) and (got := file.readinto(memoryview(content)[size:])):
+            size += got
+    return size
 
 
 def _read_numbers(content: bytearray, size: int, secret: bytearray) -> int:
@@ -118,6 +130,17 @@ class Keypair:
         return cls._or_raise("seed", result)
 
     @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Keypair:
+        """From a file: a Solana ``id.json``, an array of 64 (or 32) numbers; or base58.
+
+        It may be a pipe, and is read once. Raises :class:`InvalidRequest` if it holds
+        neither, ``OSError`` if it cannot be read.
+        """
+        content = bytearray(_FILE_MAX)
+        size = _read_file(path, content)
+        return cls._or_raise(os.fspath(path), cls._from_content(content, size))
+
+    @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Keypair:
         """From a Solana ``id.json``: an array of 64 (or 32) numbers.
 
@@ -125,10 +148,8 @@ class Keypair:
         cannot be read.
         """
         content = bytearray(_FILE_MAX)
-        with open(path, "rb", buffering=0) as file:  # straight into what is wiped below
-            size = file.readinto(content)
-        result = cls._from_numbers(content, size)
-        return cls._or_raise(os.fspath(path), result)
+        size = _read_file(path, content)
+        return cls._or_raise(os.fspath(path), cls._from_numbers(content, size))
 
     @classmethod
     def from_env(cls, name: str = "PACIFICA_PRIVATE_KEY") -> Keypair:
@@ -139,11 +160,8 @@ class Keypair:
         """
         if name not in os.environ:
             raise InvalidRequest(f"{name}: no such environment variable")
-        text = os.environ[name].strip()
-        if text.startswith("["):
-            result = cls._from_numbers(_wipeable(text), len(text)) if text.isascii() else _NOT_NUMBERS
-        else:
-            result = cls._from_text(text)
+        text = os.environ[name]
+        result = cls._from_content(_wipeable(text), len(text)) if text.isascii() else _EXPECTED
         del text
         return cls._or_raise(name, result)
 
@@ -165,18 +183,38 @@ class Keypair:
 
     @classmethod
     def _from_text(cls, text: str) -> Keypair | str | MemoryError:
-        for lengths, size in _BASE58_SIZES:
-            if len(text) in lengths and text.isascii():
-                encoded, secret = _wipeable(text), bytearray(size)
-                try:
-                    out, characters = ffi.from_buffer(secret), ffi.from_buffer(encoded)
-                    if lib.pf_b58decode_exact(out, size, characters, len(encoded)) != 0:
+        if not text.isascii():
+            return _EXPECTED
+        content = _wipeable(text)
+        return cls._from_base58(content, 0, len(content))
+
+    @classmethod
+    def _from_content(cls, content: bytearray, size: int) -> Keypair | str | MemoryError:
+        """From the first ``size`` bytes, an ``id.json`` or base58 with white space around; wiped."""
+        start, end = 0, size
+        while start < end and content[start] in _WHITE_SPACE:
+            start += 1
+        while start < end and content[end - 1] in _WHITE_SPACE:
+            end -= 1
+        if start < end and content[start] == ord("["):
+            return cls._from_numbers(content, size)
+        return cls._from_base58(content, start, end)
+
+    @classmethod
+    def _from_base58(cls, content: bytearray, start: int, end: int) -> Keypair | str | MemoryError:
+        """From the base58 between ``start`` and ``end``; all of ``content`` is wiped."""
+        secret = bytearray(PAIR_SIZE)
+        try:
+            for lengths, size in _BASE58_SIZES:
+                if end - start in lengths:
+                    out = ffi.from_buffer(secret)
+                    if lib.pf_b58decode_exact(out, size, ffi.from_buffer(content) + start, end - start) != 0:
                         return "not base58 of the right length"
-                    return cls._from_buffer(secret, (size,))
-                finally:
-                    _wipe(encoded)
-                    _wipe(secret)
-        return f"{_EXPECTED}, got {len(text)} characters"
+                    return cls._from_buffer(memoryview(secret)[:size], (size,))
+            return f"{_EXPECTED}, got {end - start} characters"
+        finally:
+            _wipe(content)
+            _wipe(secret)
 
     @classmethod
     def _from_numbers(cls, content: bytearray, size: int) -> Keypair | str | MemoryError:

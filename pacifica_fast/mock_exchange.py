@@ -200,6 +200,7 @@ class MockExchange:
     - ``max_request_bytes``: longer requests are refused with code 400. Off by default:
       one client's notes say 4096, newer documentation says nothing.
     - ``history``: how many messages :attr:`requests` keeps.
+    - ``on_message``: called in the exchange's event loop after each message was dealt with.
 
     ``future_tolerance``, ``errors_without_id``, ``max_request_bytes`` and ``clock_offset``
     (ms that the exchange's clock is ahead of this machine's) are attributes that may be
@@ -224,6 +225,7 @@ class MockExchange:
         errors_without_id: bool = False,
         max_request_bytes: int | None = None,
         history: int = 1000,
+        on_message: Callable[[Received], None] | None = None,
     ) -> None:
         self.future_tolerance = future_tolerance
         self.errors_without_id = errors_without_id
@@ -234,6 +236,7 @@ class MockExchange:
         self.faults = Faults(self._send_to_all, self._cut_all)
         self._host = host
         self._port = port
+        self._on_message = on_message
         self._certificate: Certificate | None = issue() if tls and ssl_context is None else None
         self._ssl = self._certificate.server_context() if self._certificate else ssl_context
         if not isinstance(markets, Mapping):
@@ -445,7 +448,7 @@ class MockExchange:
                 deadline = min(loop.time() + self._idle_timeout, end_of_life)
                 async with asyncio.timeout_at(deadline):
                     message = await connection.recv()
-                self._receive(session, message)
+                self._tell(self._receive(session, message))
         except TimeoutError:
             reason = "connection too old" if loop.time() >= end_of_life else "connection idle"
             await connection.close(1001, reason)
@@ -499,7 +502,15 @@ class MockExchange:
 
     # ----------------------------------------------------------------------- messages
 
-    def _receive(self, session: _Session, message: str | bytes) -> None:
+    def _tell(self, received: Received) -> None:
+        """Call ``on_message``; what it raises is its own trouble, not the connection's."""
+        if self._on_message is not None:
+            try:
+                self._on_message(received)
+            except Exception:
+                _log.exception("on_message")
+
+    def _receive(self, session: _Session, message: str | bytes) -> Received:
         """Answer one message, then tell the subscribers what it changed. Raises nothing."""
         received = Received(message)
         self._history.append(received)
@@ -511,7 +522,7 @@ class MockExchange:
             parsed = parse_json(message)
             if isinstance(parsed, dict) and "method" in parsed:
                 if self._method(session, parsed):
-                    return
+                    return received
                 request_id = read_id(parsed)
                 raise Condition.UNKNOWN_METHOD.refusal("unknown method")
             request_id = read_id(parsed)
@@ -525,6 +536,7 @@ class MockExchange:
         received.code, received.error = reply["code"], reply.get("err")
         self._reply(session, reply, request_id, received.operation)
         self._publish()
+        return received
 
     def _reply(
         self, session: _Session, reply: dict[str, Any], request_id: str | None, operation: str | None

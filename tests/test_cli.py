@@ -322,7 +322,7 @@ MOCK = ("--network", "mock")
         (("cancel-all", "--ca-file", os.devnull, *MOCK), "--ca-file: no certificates"),
         (("cancel-all", "--ca-file", "/nowhere/at/all", *MOCK), "--ca-file: No such file"),
         (("cancel-all", "--key-file", "/nowhere/at/all", *MOCK), "--key-file: No such file"),
-        (("cancel-all", "--key-file", os.devnull, *MOCK), "--key-file: private key: expected base58"),
+        (("cancel-all", "--key-file", os.devnull, *MOCK), "--key-file: /dev/null: expected base58"),
         (("cancel-all", "--key-env", "NO_SUCH_VARIABLE", *MOCK), "no environment variable of that name"),
         (("mock-exchange", "--orders-for", "x"), "base58 of a 32-byte public key"),
         (("mock-exchange", "--agent", PUBKEY), "expected ACCOUNT:AGENT"),

@@ -383,6 +383,52 @@ def test_from_json_file_refuses(tmp_path: Path, content: bytes) -> None:
     check_error_says_nothing(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(list(PAIR)),
+        json.dumps(list(SEED)),
+        f"\n {json.dumps(list(PAIR))} \n",
+        TEXT,
+        f"\t{TEXT}\r\n",
+    ],
+)
+def test_from_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(content)
+    assert Keypair.from_file(path).pubkey() == Keypair.from_bytes(PAIR).pubkey()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [content for content in BAD_FILES.values() if content.strip() != TEXT.encode()] + [b" ", b"x" * 10_000],
+)
+def test_from_file_refuses(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    with pytest.raises(InvalidRequest, match="key: ") as caught:
+        Keypair.from_file(path)
+    check_error_says_nothing(caught.value)
+
+
+def test_from_file_reads_a_pipe_piece_by_piece() -> None:
+    reading, writing = os.pipe()
+    text = json.dumps(list(PAIR)).encode()
+
+    def write() -> None:
+        for start in range(0, len(text), 50):
+            os.write(writing, text[start : start + 50])
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert Keypair.from_file(f"/dev/fd/{reading}").pubkey() == Keypair.from_bytes(PAIR).pubkey()
+    finally:
+        thread.join()
+        os.close(reading)
+
+
 def test_from_json_file_without_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Keypair.from_json_file(tmp_path / "nowhere.json")

@@ -34,7 +34,7 @@ from websockets.sync.client import connect as connect_sync
 import pacifica_fast
 from pacifica_fast import _mock_rules
 from pacifica_fast._mock_rules import Condition, Refusal
-from pacifica_fast.mock_exchange import MARKETS, Market, MockExchange
+from pacifica_fast.mock_exchange import MARKETS, Market, MockExchange, Received
 
 PATIENCE = 20.0  # seconds that no answer takes, even on a slow machine
 CLOID = "79f948fd-7556-4066-a128-083f3ea49322"
@@ -1498,3 +1498,24 @@ def test_any_message(threaded: MockExchange, message: str | bytes) -> None:
     (reply,) = replies(threaded, message)
     assert reply["code"] == 400
     assert "id" not in reply
+
+
+async def test_on_message_hears_of_every_message(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Received] = []
+
+    def listen(received: Received) -> None:
+        heard.append(received)
+        raise RuntimeError("the listener's own trouble")
+
+    async with (
+        MockExchange(tls=True, on_message=listen) as exchange,
+        connect(exchange.url, ssl=exchange.client_ssl_context()) as connection,
+    ):
+        for text in ('{"method":"ping"}', "not json"):
+            await connection.send(text)
+            await connection.recv()
+    assert [(received.text, received.code) for received in heard] == [
+        ('{"method":"ping"}', None),
+        ("not json", 400),
+    ]
+    assert "the listener's own trouble" in caplog.text

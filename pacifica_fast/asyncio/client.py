@@ -387,8 +387,11 @@ def _checked_url(url: str) -> WebSocketURI:
         raise InvalidRequest("url: white space or a control character")
     try:
         uri = parse_uri(url)
+        uri.host.encode("idna")
     except InvalidURI as error:
         raise InvalidRequest(f"url: {error.msg}") from None
+    except ValueError:
+        raise InvalidRequest("url: not a host name or not a port number") from None
     if not uri.secure and not _is_loopback(uri.host):
         raise InvalidRequest("url: ws:// is only for this machine; use wss://")
     return uri

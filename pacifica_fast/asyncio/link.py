@@ -79,6 +79,8 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         """Begin the closing handshake (RFC 6455, section 7)."""
+        if self._websocket.open:
+            self._failure = self._failure or "the client was closed"
         self._websocket.close()
         self._send_protocol_bytes()
         self._update()
@@ -123,7 +125,9 @@ class Link(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._websocket.receive_eof()
         self._send_protocol_bytes()
-        if self._transport is not None:
+        if not self.is_closing() and self._transport is not None:
+            if self._tls is not None and self._tls.established:
+                self._transport.write(self._tls.close())
             self._transport.close()
         self._update()
         return False

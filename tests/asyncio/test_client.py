@@ -239,6 +239,8 @@ async def test_another_thread_is_refused(exchange: MockExchange, signer: Signer)
         ("url", {"url": "ws://10.0.0.1/ws"}),
         ("url", {"url": "wss://localhost/ws\r\nX-Injected: 1"}),
         ("url", {"url": "wss://localhost/ws x"}),
+        ("url", {"url": "wss://a..b/ws"}),
+        ("url", {"url": "wss://localhost:port/ws"}),
         ("api_key", {"api_key": "k\r\nX-Injected: 1"}),
         ("api_key", {"api_key": ""}),
         ("api_key", {"api_key": "kéy"}),
@@ -374,8 +376,10 @@ async def test_closing_ends_what_is_in_flight(exchange: MockExchange, signer: Si
         exchange.faults.drop_replies()
         pending = client.cancel_order_nowait("BTC", order_id=1)
     assert pending.done
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(OutcomeUnknown, match="the client was closed"):
         await pending
+    with pytest.raises(NotSent, match="the client was closed"):
+        await client.cancel_order("BTC", order_id=1)
 
 
 async def test_replies_twice_late_and_strange(signer: Signer, caplog: pytest.LogCaptureFixture) -> None:

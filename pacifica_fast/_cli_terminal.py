@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""What all commands share: the terminal, the exit status, and texts without keys."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Final
+
+__all__ = ["Failure", "Terminal", "complain", "count", "drop_stdout", "printable", "without_keys"]
+
+EXIT_OK = 0
+EXIT_REJECTED = 1
+EXIT_FAILED = 1  # of commands that send nothing
+EXIT_INVALID = 2  # argparse's own
+EXIT_UNKNOWN = 3
+EXIT_NOT_SENT = 4
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class Failure(Exception):
+    """The command ends: one line for stderr, and the exit status."""
+
+    def __init__(self, text: str, status: int = EXIT_INVALID) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+# What keys look like: base58 of 32 bytes or more, hexadecimal of as many, a Solana id.json.
+_KEY_LIKE = re.compile(r"[0-9A-Za-z]{32,}|\[?\s*\d{1,3}(?:\s*,\s*\d{1,3}){15,}\s*\]?")
+
+
+def without_keys(text: str) -> str:
+    """``text`` as it may be shown: what looks like a key is not (a public key is lost with it)."""
+    return _KEY_LIKE.sub("<hidden>", text)
+
+
+class Terminal:
+    """Standard output: coloured where a person reads it, flushed line by line."""
+
+    _CODES: Final = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
+
+    def __init__(self) -> None:
+        stream = sys.stdout
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a µ is not worth a crash in an ASCII locale
+        self._coloured = (
+            stream is not None
+            and stream.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
+
+    def paint(self, text: str, colour: str) -> str:
+        """``text`` in a colour, or in bold or dim, if the terminal shows any."""
+        return f"\x1b[{self._CODES[colour]}m{text}\x1b[0m" if self._coloured else text
+
+    def line(self, text: str = "") -> None:
+        """Print a line now. Raises ``BrokenPipeError`` when nobody reads."""
+        print(text, flush=True)
+
+    def last_line(self, text: str) -> None:
+        """Print a line that may be lost: whether it can be printed must not change the exit status."""
+        try:
+            self.line(text)
+        except BrokenPipeError:
+            drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Nobody reads stdout any more: let the interpreter's last flush go nowhere."""
+    with suppress(OSError, ValueError):  # a stdout without a descriptor flushes into no pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(text: str) -> None:
+    """The one line on stderr."""
+    print(f"pacifica-fast: {without_keys(text)}", file=sys.stderr, flush=True)
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Text from the wire as a terminal may get it: no control characters, not endless."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
