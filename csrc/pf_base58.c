@@ -212,7 +212,10 @@ int
 pf_base58_decode_exact( uint8_t *out, size_t n, const char *text, size_t len ) {
   uint32_t words[WORDS_MAX];
   size_t   ones;
-  if( PF_UNLIKELY( n % 4 || n > WORDS_MAX * 4 || len > PF_BASE58_64_MAX_LEN ) ) {
+  if( PF_UNLIKELY( n % 4 || n > WORDS_MAX * 4 ) ) {
+    return PF_ERR_ARGUMENT;
+  }
+  if( PF_UNLIKELY( len > PF_BASE58_64_MAX_LEN ) ) {
     pf_wipe( out, n );
     return PF_ERR_BASE58;
   }

@@ -31,8 +31,9 @@ int64_t pf_base58_decode( uint8_t *out, size_t cap, const char *text, size_t len
 
 /* pf_base58_decode_exact decodes a text that must stand for exactly n
    bytes, n being a multiple of 4 up to 64.  Fit for secrets: time and
-   memory access depend on len and n alone.  Returns PF_OK, or
-   PF_ERR_BASE58 with out zeroed. */
+   memory access depend on len and n alone.  Returns PF_OK;
+   PF_ERR_BASE58, with out zeroed; or PF_ERR_ARGUMENT for any other n,
+   with out untouched. */
 
 int pf_base58_decode_exact( uint8_t *out, size_t n, const char *text, size_t len );
 
