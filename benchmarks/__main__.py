@@ -12,16 +12,21 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchmarks import cases, wire
-from benchmarks.measure import Timing, idle_and_busy, interleaved, ratio
+from benchmarks.cases import Case
+from benchmarks.measure import REST, Ratio, Timing, idle_and_busy, interleaved, ratio
 from pacifica_fast import Signer
 from pacifica_fast._sodium import ffi, lib
 
 LIBRARIES = ("pacifica-fast", "PyNaCl", "cffi", "orjson", "websockets", "solders", "base58", "cryptography")
+HOT_CALLS = 40  # in a row: the first few after a change are not hot yet
+Row = tuple[str, Timing, Ratio]
 
 
 class Progress:
@@ -48,7 +53,8 @@ class Progress:
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
     facts = {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
+        f"load {os.getloadavg()[0]:.1f}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "libraries": ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES),
     }
@@ -78,39 +84,47 @@ class Report:
 
     def __init__(self, markdown: bool) -> None:
         self._markdown = markdown
-        self.data: dict[str, Any] = {"machine": machine(), "tables": {}, "goals": []}
-        self.wrong: list[str] = []
+        self.data: dict[str, Any] = {"machine": machine(), "tables": {}, "goals": [], "wrong": []}
         for name, value in self.data["machine"].items():
             print(f"{name}: {value}" + ("  " if markdown else ""))
 
-    def table(self, title: str, first: str, rows: list[tuple[str, Timing, float]]) -> None:
-        """A table: name, median, p99, and how many times quicker than ``first``."""
-        self.data["tables"][title] = [
-            {"name": name, "median_us": t.quantile_us(0.5), "p99_us": t.quantile_us(0.99), "times": times}
-            for name, t, times in rows
-        ]
-        print()
-        if self._markdown:
-            print(f"| {title} | median, µs | p99, µs | times quicker than {first} |\n|---|---:|---:|---:|")
-        else:
-            print(f"{title}\n  {'':<44}{'median µs':>10}{'p99 µs':>10}   times quicker than {first}")
-        for name, timing, times in rows:
-            columns = timing.quantile_us(0.5), timing.quantile_us(0.99), times
-            if self._markdown:
-                print("| {} | {:.2f} | {:.2f} | {:.2f} |".format(name, *columns))
-            else:
-                print("  {:<44}{:>10.2f}{:>10.2f}{:>10.2f}".format(name, *columns))
+    def check(self, group: Sequence[Case]) -> None:
+        """Is what they return right? A fast wrong answer is no result."""
+        self.data["wrong"] += [case.name for case in group if not case.is_right(case.run())]
 
-    def goal(self, text: str, measured: float, limit: float, at_least: bool) -> None:
+    def table(self, title: str, first: str, rows: Sequence[Row]) -> None:
+        """A table: name, median, p99, and how many times quicker than ``first``, with quartiles."""
+        wrong = self.data["wrong"]
+        self.data["tables"][title] = [
+            {
+                "name": name,
+                "correct": name not in wrong,
+                "median_us": timing.quantile_us(0.5),
+                "p99_us": timing.quantile_us(0.99),
+                "times_quicker": asdict(times),
+            }
+            for name, timing, times in rows
+        ]
+        if self._markdown:
+            print(f"\n| {title} | median, µs | p99, µs | times quicker than {first} | quartiles |")
+            print("|---|---:|---:|---:|---:|")
+            line = "| {} | {:.2f} | {:.2f} | {:.2f} | {:.2f} to {:.2f} |"
+        else:
+            print(f"\n{title}\n  {'':<50}{'median µs':>10}{'p99 µs':>10}   times quicker than {first}")
+            line = "  {:<50}{:>10.2f}{:>10.2f}{:>9.2f} [{:.2f}, {:.2f}]"
+        for name, timing, times in rows:
+            label = f"WRONG: {name}" if name in wrong else name
+            quantiles = timing.quantile_us(0.5), timing.quantile_us(0.99)
+            print(line.format(label, *quantiles, times.median, times.low, times.high))
+
+    def goal(self, text: str, measured: Ratio, limit: float, at_least: bool) -> None:
         """One line: what was wanted, and what it is."""
-        met = measured >= limit if at_least else measured <= limit
-        sign = "≥" if at_least else "≤"
-        self.data["goals"].append(
-            {"goal": text, "limit": f"{sign} {limit:g}", "measured": measured, "met": met}
-        )
-        verdict = "met" if met else "NOT met"
-        bullet = "- " if self._markdown else "  "
-        print(f"{bullet}{text}: {measured:.2f} (goal {sign} {limit:g}): {verdict}")
+        met = measured.median >= limit if at_least else measured.median <= limit
+        bound = f"{'≥' if at_least else '≤'} {limit:g}"
+        self.data["goals"].append({"goal": text, "limit": bound, "measured": asdict(measured), "met": met})
+        spread = f"{measured.median:.2f} [{measured.low:.2f}, {measured.high:.2f}]"
+        mark = "- " if self._markdown else "  "
+        print(f"{mark}goal {bound}: {text}: measured {spread}: {'met' if met else 'not met'}")
 
 
 def main() -> int:
@@ -120,52 +134,67 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true", help="tables for a README")
     parser.add_argument("--json", metavar="FILE", help="also write everything to a file")
     args = parser.parse_args()
-    rounds = 20 if args.quick else 200
-    busy_rounds, wire_rounds = (3, 4) if args.quick else (12, 20)
+    rounds = 15 if args.quick else 150
+    busy_rounds, wire_rounds = (6, 4) if args.quick else (40, 20)
 
     report = Report(args.markdown)
-    progress = Progress(len(cases.GROUPS) * rounds + 2 * busy_rounds + wire_rounds)
-    by_name: dict[str, Timing] = {}
+    progress = Progress((len(cases.GROUPS) + 1) * rounds + rounds // 5 + 2 * busy_rounds + wire_rounds)
     for title, make in cases.GROUPS.items():
-        group = make()
-        report.wrong += [case.name for case in group if not case.is_right(case.run())]
-        timings = interleaved(group, rounds, 15, progress.step)
-        by_name |= {case.name: timing for case, timing in zip(group, timings, strict=True)}
-        rows = [(c.name, t, ratio(timings[0], t)) for c, t in zip(group, timings, strict=True)]
-        report.table(f"{title}, hot", group[0].name, rows)
-
-    goal_timings = _request_against_crypto_sign(rounds)
+        _group(report, f"{title}, hot", make(), rounds, HOT_CALLS, 0.0, progress)
+    _group(report, "whole cancel request, cold", cases.whole_request(), rounds // 5, 5, REST, progress)
+    against = _goal_pairs(rounds, progress)
     busy = _busy(report, busy_rounds, progress)
     _wire(report, wire_rounds, progress)
 
-    print("\ngoals")
-    ours = by_name["Signer.cancel_order"]
+    print("\ngoals, each measured in one interleaved run, hot, [quartiles]")
     for sdk in ("SDK, as its example", "SDK, key kept", "SDK, key and account string kept"):
-        report.goal(f"whole request, times quicker than {sdk}", ratio(by_name[sdk], ours), 6, True)
+        report.goal(f"whole request, times quicker than {sdk}", against[sdk], 6, True)
     report.goal(
-        "sdk.sign_message (solders Keypair), times quicker than the SDK's",
-        ratio(by_name["SDK (solders, base58)"], by_name["pacifica_fast.sdk, solders Keypair"]),
-        3,
-        True,
+        "sdk.sign_message with a solders Keypair, times quicker than the SDK's", against[SDK_SIGN], 3, True
     )
-    report.goal("whole request over crypto_sign of its message", goal_timings, 1.15, False)
+    report.goal("whole request over crypto_sign of its message", against[CRYPTO_SIGN], 1.15, False)
     report.goal("building beside a busy thread over building alone", busy, 3, False)
     if args.json:
         Path(args.json).write_text(json.dumps(report.data, indent=1), encoding="utf-8")
-    for name in report.wrong:
+    for name in report.data["wrong"]:
         print(f"WRONG OUTPUT: {name}", file=sys.stderr)
-    return 1 if report.wrong else 0
+    return 1 if report.data["wrong"] else 0
 
 
-def _request_against_crypto_sign(rounds: int) -> float:
-    """Both in one interleaved run of their own, with nothing between them."""
-    sign = cases.signing()[0]
-    request = next(case for case in cases.whole_request() if case.name == "Signer.cancel_order")
-    signed, requested = interleaved([sign, request], rounds, 15)
-    return ratio(requested, signed)
+def _group(
+    report: Report,
+    title: str,
+    group: Sequence[Case],
+    rounds: int,
+    calls: int,
+    rest: float,
+    progress: Progress,
+) -> None:
+    report.check(group)
+    timings = interleaved(group, rounds, calls, progress.step, rest)
+    rows = [(case.name, t, ratio(timings[0], t)) for case, t in zip(group, timings, strict=True)]
+    report.table(title, group[0].name, rows)
 
 
-def _busy(report: Report, rounds: int, progress: Progress) -> float:
+SDK_SIGN, CRYPTO_SIGN = "SDK (solders, base58)", "libsodium crypto_sign, through our wrapper"
+REQUEST, DROP_IN = "Signer.cancel_order", "pacifica_fast.sdk, solders Keypair"
+
+
+def _goal_pairs(rounds: int, progress: Progress) -> dict[str, Ratio]:
+    """What the goals compare, side by side and nothing else between: how many times what ours takes."""
+    named = {case.name: case for make in cases.GROUPS.values() for case in make()}
+    ratios: dict[str, Ratio] = {}
+    requests = [name for name in named if name.startswith("SDK, ")]
+    pairs = [*((name, REQUEST) for name in requests), (SDK_SIGN, DROP_IN), (REQUEST, CRYPTO_SIGN)]
+    for done, (slow, fast) in enumerate(pairs, 1):
+        timings = interleaved([named[slow], named[fast]], rounds, HOT_CALLS)
+        ratios[fast if fast == CRYPTO_SIGN else slow] = ratio(*timings)
+        for _ in range(rounds * done // len(pairs) - rounds * (done - 1) // len(pairs)):
+            progress.step()
+    return ratios
+
+
+def _busy(report: Report, rounds: int, progress: Progress) -> Ratio:
     signer = Signer(cases.OURS)
     out = ffi.new("char[64]")
     message = cases.MESSAGE_BYTES
@@ -176,38 +205,31 @@ def _busy(report: Report, rounds: int, progress: Progress) -> float:
     def detached() -> None:
         lib.pf_key_sign_bytes_detached(out, 64, cases.OURS._key, message, len(message))
 
-    idle, busy = idle_and_busy(build, rounds, 200, progress.step)
-    idle_detached, busy_detached = idle_and_busy(detached, rounds, 15, progress.step)
-    report.table(
-        "beside a busy Python thread",
-        "alone",
-        [
-            ("Signer.cancel_order, alone", idle, 1.0),
-            ("Signer.cancel_order, beside it", busy, ratio(idle, busy)),
-            ("the same signature, GIL given up, alone", idle_detached, 1.0),
-            ("the same, GIL given up, beside it", busy_detached, ratio(idle_detached, busy_detached)),
-        ],
-    )
-    return ratio(busy, idle)
+    rows = []
+    ratios = []
+    for name, run in (("Signer.cancel_order", build), ("a signature, GIL given up as by cffi", detached)):
+        idle, busy = idle_and_busy(run, rounds, 10, progress.step)
+        rows += [
+            (f"{name}, alone", idle, ratio(idle, idle)),
+            (f"... beside it, {busy.share_over_ms(1):.0%} over 1 ms", busy, ratio(idle, busy)),
+        ]
+        ratios.append(ratio(busy, idle))
+    # Whether the busy thread wakes before a call that gave the GIL up is over is a race: its
+    # median is either that of the call or the switch interval, hence the share.
+    report.table("building beside a busy Python thread, cold", "alone", rows)
+    return ratios[0]
 
 
 def _wire(report: Report, rounds: int, progress: Progress) -> None:
     timings = wire.measure(rounds, 20, progress.step)
-    sdk = timings["sdk"]
-    report.table(
-        "to the kernel, TLS, cold (3 ms of rest before each)",
-        "the SDK's",
-        [
-            ("SDK, ws.send() on a kept connection", sdk, 1.0),
-            ("client.cancel_order_nowait", timings["ours"], ratio(sdk, timings["ours"])),
-            ("... of which building", timings["build"], ratio(sdk, timings["build"])),
-            (
-                "client.cancel_order_nowait, busy thread",
-                timings["ours busy"],
-                ratio(sdk, timings["ours busy"]),
-            ),
-        ],
-    )
+    names = {
+        "sdk": "SDK, ws.send() on a kept connection",
+        "ours": "client.cancel_order_nowait",
+        "build": "... of which building",
+        "ours busy": "client.cancel_order_nowait, beside a busy thread",
+    }
+    rows = [(name, timings[key], ratio(timings["sdk"], timings[key])) for key, name in names.items()]
+    report.table("from the decision to the kernel, TLS, cold", "the SDK's", rows)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,11 @@ def sdk_sign_message(header: dict[str, Any], payload: dict[str, Any], keypair: A
     return message, base58.b58encode(bytes(signature)).decode("ascii")
 
 
+def python_request() -> str:
+    """A whole request in pure Python: :mod:`pacifica_fast.reference`, and PyNaCl to sign."""
+    return sdk_request(reference.sign_message, NACL, ACCOUNT)
+
+
 def sdk_example() -> str:
     """A whole request exactly as the SDK's websocket example makes it: from the key's text on."""
     return sdk_request(sdk_sign_message, SoldersKeypair.from_base58_string(SOLDERS_TEXT), None)
@@ -229,6 +234,7 @@ def whole_request() -> list[Case]:
             lambda: sdk_request(sdk.sign_message, SOLDERS, ACCOUNT),
             is_request,
         ),
+        Case("pacifica_fast.reference, PyNaCl, account kept", python_request, is_request),
         Case("Signer.cancel_order", lambda: signer.cancel_order(SYMBOL, order_id=ORDER_ID), is_request),
         Case(
             "Signer.cancel_order, client order id",

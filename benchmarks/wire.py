@@ -9,12 +9,10 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from benchmarks import cases
-from benchmarks.measure import Timing, busy_thread, frozen_gc
+from benchmarks.measure import REST, Timing, busy_thread, frozen_gc
 from pacifica_fast import Keypair, Rejected, Signer
 from pacifica_fast.asyncio import connect
 from pacifica_fast.demo import PythonWay, exchange_process
-
-REST = 0.003  # s before every call, as a bot rests between decisions
 
 
 async def _measure(rounds: int, calls: int, progress: Callable[[], None]) -> dict[str, Timing]:

@@ -53,9 +53,13 @@ def _wipeable(text: str) -> bytearray:
 def _read_file(path: str | os.PathLike[str], content: bytearray) -> int:
     """Fill ``content``, and nothing else, from a file or pipe; how many bytes there were."""
     size = 0
-    with open(path, "rb", buffering=0) as file:
-        while size < len(content) and (got := file.readinto(memoryview(content)[size:])):
-            size += got
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while size < len(content) and (got := file.readinto(memoryview(content)[size:])):
+                size += got
+    except BaseException:  # Ctrl-C too: the traceback keeps the buffer alive
+        _wipe(content)
+        raise
     return size
 
 
@@ -138,6 +142,9 @@ class Keypair:
         """
         content = bytearray(_FILE_MAX)
         size = _read_file(path, content)
+        if size == _FILE_MAX:  # there is more of it
+            _wipe(content)
+            raise InvalidRequest(f"{os.fsdecode(path)}: {_EXPECTED}, got {_FILE_MAX} bytes or more")
         return cls._or_raise(os.fspath(path), cls._from_content(content, size))
 
     @classmethod

@@ -200,7 +200,8 @@ class MockExchange:
     - ``max_request_bytes``: longer requests are refused with code 400. Off by default:
       one client's notes say 4096, newer documentation says nothing.
     - ``history``: how many messages :attr:`requests` keeps.
-    - ``on_message``: called in the exchange's event loop after each message was dealt with.
+    - ``on_message``: called in the exchange's event loop after each message was dealt with; what
+      it raises is logged.
 
     ``future_tolerance``, ``errors_without_id``, ``max_request_bytes`` and ``clock_offset``
     (ms that the exchange's clock is ahead of this machine's) are attributes that may be

@@ -429,6 +429,38 @@ def test_from_file_reads_a_pipe_piece_by_piece() -> None:
         os.close(reading)
 
 
+def test_from_file_does_not_stop_reading_in_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(TEXT.encode() + b" " * 5000 + b"and more")
+    with pytest.raises(InvalidRequest, match="key: ") as caught:
+        Keypair.from_file(path)
+    check_error_says_nothing(caught.value)
+
+
+@pytest.mark.parametrize("load", [Keypair.from_file, Keypair.from_json_file])
+def test_a_read_that_fails_halfway_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[[str], Keypair]
+) -> None:
+    class HalfAFile:
+        def __enter__(self) -> HalfAFile:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def readinto(self, view: memoryview) -> int:
+            if view[:] != bytes(len(view)) or len(view) < 4096:
+                raise KeyboardInterrupt
+            view[: len(TEXT)] = TEXT.encode()
+            return len(TEXT)
+
+    monkeypatch.setattr("builtins.open", lambda *_, **__: HalfAFile())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        load("pipe")
+    monkeypatch.undo()
+    check_error_says_nothing(caught.value)
+
+
 def test_from_json_file_without_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Keypair.from_json_file(tmp_path / "nowhere.json")
