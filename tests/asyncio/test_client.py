@@ -147,6 +147,29 @@ async def test_cancel_all_and_batch(exchange: MockExchange, signer: Signer) -> N
         assert rest.cancelled_count == 1
 
 
+@pytest.mark.parametrize("by_agent", [False, True])
+async def test_every_operation_of_the_websocket_verifies(exchange: MockExchange, by_agent: bool) -> None:
+    """docs.pacifica.fi, websocket trading operations: these, and the cancels above."""
+    keypair, main = Keypair.generate(), Keypair.generate().pubkey()
+    signer = Signer(keypair, account=main) if by_agent else Signer(keypair)
+    if by_agent:
+        exchange.bind_agent(main, keypair.pubkey())
+    market = {"symbol": "BTC", "amount": "0.1", "side": "ask", "slippage_percent": "0.5", "reduce_only": True}
+    async with to(exchange, signer) as client:
+        client_order_id = str(uuid.uuid4())
+        placed = await client.request("create_order", ORDER | {"client_order_id": client_order_id})
+        assert placed.data["I"] == client_order_id
+        assert (await client.request("create_market_order", market)).operation == "create_market_order"
+        edit = {"symbol": "BTC", "price": "50001", "amount": "0.2", "client_order_id": client_order_id}
+        edited = await client.request("edit_order", edit)
+        assert edited.data["i"] != placed.data["i"]
+        await client.cancel_order("BTC", order_id=edited.data["i"])
+        await client.cancel_all_orders(symbol="BTC", exclude_reduce_only=True)
+        await client.cancel_all_orders()
+        await client.batch_cancel([("BTC", 1)])
+    assert (exchange.verified, exchange.rejected) == (7, 0)
+
+
 async def test_agent_wallet(exchange: MockExchange) -> None:
     agent, account = Keypair.generate(), Keypair.generate().pubkey()
     order = exchange.place(account)
