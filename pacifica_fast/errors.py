@@ -90,31 +90,27 @@ class SignatureRejected(Rejected):
     """Codes 401 and 402: the signature or the signer was not accepted."""
 
 
-class OutcomeUnknown(PacificaError):
+class _NoAnswer(PacificaError):
+    """What the fates without a reply have in common: ``reason``, and the request's id if it had one."""
+
+    def __init__(self, reason: str, request_id: str | None = None) -> None:
+        super().__init__(reason, request_id)
+        self.reason = reason
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class OutcomeUnknown(_NoAnswer):
     """The request may have reached the exchange; what became of it is not known.
 
     ``reason`` says why: no reply in time, or a connection lost after the write.
     """
 
-    def __init__(self, reason: str, request_id: str | None = None) -> None:
-        super().__init__(reason, request_id)
-        self.reason = reason
-        self.request_id = request_id
 
-    def __str__(self) -> str:
-        return self.reason
-
-
-class NotSent(PacificaError):
+class NotSent(_NoAnswer):
     """The request provably never left this process. ``reason`` says why."""
-
-    def __init__(self, reason: str, request_id: str | None = None) -> None:
-        super().__init__(reason, request_id)
-        self.reason = reason
-        self.request_id = request_id
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class ConnectionFailed(PacificaError):
