@@ -283,3 +283,17 @@ def test_close_gives_up_the_gil_while_it_waits(nobody_takes_the_gil: None) -> No
     keypair.close()
     thread.join(timeout=60)
     assert results == [expected]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/smaps")
+def test_private_pages_are_locked_undumped_and_wiped_on_fork() -> None:
+    """What the kernel says of them: proc(5), VmFlags lo, dd and wf."""
+    with Keypair.generate():
+        mapped, unlocked = ffi.new("size_t *"), ffi.new("size_t *")
+        lib.pf_pages_state(mapped, unlocked)
+        smaps = Path("/proc/self/smaps").read_text(encoding="utf-8")
+    flags = [set(line.split()[1:]) for line in smaps.splitlines() if line.startswith("VmFlags:")]
+    ours = [mapping for mapping in flags if "wf" in mapping]
+    assert 1 <= len(ours) <= mapped[0]  # the kernel merges neighbours
+    assert all("dd" in mapping for mapping in ours)
+    assert unlocked[0] > 0 or all("lo" in mapping for mapping in ours)
