@@ -296,4 +296,6 @@ def test_private_pages_are_locked_undumped_and_wiped_on_fork() -> None:
     ours = [mapping for mapping in flags if "wf" in mapping]
     assert 1 <= len(ours) <= mapped[0]  # the kernel merges neighbours
     assert all("dd" in mapping for mapping in ours)
-    assert unlocked[0] > 0 or all("lo" in mapping for mapping in ours)
+    # AddressSanitizer turns mlock into nothing, which says that it succeeded.
+    if unlocked[0] == 0 and "libasan" not in Path("/proc/self/maps").read_text(encoding="utf-8"):
+        assert all("lo" in mapping for mapping in ours)
