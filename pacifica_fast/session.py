@@ -84,9 +84,10 @@ class Session(Generic[P]):
     ``timeout`` and ``heartbeat`` are in seconds: how long a reply may take, and how long
     the session lets the line be silent before it wants to ping.
 
-    Sending is in three steps, so that nothing but the write lies between the decision and
-    the wire: :meth:`next` (a request registered beforehand; build its text with its
-    number), :meth:`sent`, write, and :meth:`refill`.
+    Sending is in three steps, so that little but the write lies between the decision and
+    the wire: :meth:`take` (a request made beforehand; build its text with its number),
+    :meth:`sent`, write, and :meth:`refill`. Taking is safe from any thread; everything
+    else is the driver's to serialise.
     """
 
     def __init__(
@@ -98,8 +99,8 @@ class Session(Generic[P]):
         self._make_pending = make_pending
         self._numbers: range = range(0)
         self._ring: deque[P] = deque()
-        # By request id, in the order in which they are sent, those not sent yet at the end.
-        self._registered: dict[str, P] = {}
+        # By request id, in the order in which they were sent.
+        self._in_flight: dict[str, P] = {}
         # An error without id may explain a request that gets no reply.
         self._stray_error = ""
         self._stray_error_at = 0.0
@@ -107,32 +108,31 @@ class Session(Generic[P]):
 
     # Sending.
 
-    def next(self) -> P:
-        """The next registered request. It stays the next one until :meth:`sent`."""
-        if not self._ring:
-            self.refill()
-        return self._ring[0]
+    def take(self) -> P:
+        """A request for the caller alone. If it comes to nothing, its id is never used."""
+        try:
+            return self._ring.popleft()
+        except IndexError:
+            return self._make_pending(ids.reserve(1)[0])
 
     def sent(self, pending: P, operation: str, now: float, actions: int = 0) -> None:
-        """``pending``, just got from :meth:`next`, is about to be written."""
-        self._ring.popleft()
+        """``pending`` is about to be written."""
         pending.operation = operation
         pending.actions = actions
         pending.sent_at = self.last_sent = now
+        self._in_flight[pending.id] = pending
 
     def refill(self) -> None:
-        """Register requests ahead: call it after a write, and when idle."""
+        """Make requests ahead: call it after a write, and when idle."""
         while len(self._ring) < _RING_SIZE:
             if not self._numbers:
                 self._numbers = ids.reserve(_RING_SIZE * 8)
-            pending = self._make_pending(self._numbers[0])
+            self._ring.append(self._make_pending(self._numbers[0]))
             self._numbers = self._numbers[1:]
-            self._ring.append(pending)
-            self._registered[pending.id] = pending
 
     def settle(self, pending: P, outcome: Ack | Exception, now: float) -> bool:
         """End a request that was sent; False if it had ended before."""
-        if self._registered.pop(pending.id, None) is None:
+        if self._in_flight.pop(pending.id, None) is None:
             return False
         pending._settle(outcome, now)
         return True
@@ -156,7 +156,7 @@ class Session(Generic[P]):
 
     def _reply(self, reply: dict[str, Any], text: bytes, now: float) -> None:
         request_id = reply.get("id")
-        pending = self._registered.get(request_id) if type(request_id) is str else None
+        pending = self._in_flight.get(request_id) if type(request_id) is str else None
         if pending is None:
             if request_id is None:
                 self._stray_error = f"{reply.get('code')}: {error_text(reply)}"
@@ -164,8 +164,6 @@ class Session(Generic[P]):
                 logger.warning("reply without an id, given to no request: %r", text[:_SHOWN])
             else:
                 logger.warning("reply to no request in flight: %r", text[:_SHOWN])
-        elif not pending.operation:
-            logger.warning("reply to a request that was not sent: %r", text[:_SHOWN])
         else:
             self.settle(pending, read_reply(reply, pending.id, pending.operation, pending.actions), now)
 
@@ -182,8 +180,8 @@ class Session(Generic[P]):
 
     def _expire(self, now: float) -> None:
         expired = []
-        for pending in self._registered.values():
-            if not pending.operation or now - pending.sent_at < self.timeout:
+        for pending in self._in_flight.values():
+            if now - pending.sent_at < self.timeout:
                 break
             expired.append(pending)
         for pending in expired:
@@ -199,4 +197,4 @@ class Session(Generic[P]):
 
     def in_flight(self) -> list[P]:
         """The requests that were sent and have not ended, oldest first."""
-        return [pending for pending in self._registered.values() if pending.operation]
+        return list(self._in_flight.values())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -23,7 +24,7 @@ def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> Session[Pendin
 def send(
     session: Session[Pending], now: float = 0.0, operation: str = "cancel_order", actions: int = 0
 ) -> Pending:
-    pending = session.next()
+    pending = session.take()
     session.sent(pending, operation, now, actions)
     session.refill()
     return pending
@@ -40,11 +41,13 @@ def test_every_request_has_an_id_of_its_own() -> None:
     assert all(len(request_id) == 36 for request_id in seen)
 
 
-def test_next_stays_the_next_one_until_sent() -> None:
+def test_what_is_taken_is_the_takers_alone() -> None:
+    """More than were made ahead, and from many threads."""
     session = new_session()
-    assert session.next() is session.next()
-    pending = send(session)
-    assert session.next() is not pending
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(lambda _: session.take().id, range(2000)))
+    assert len(set(taken)) == 2000
+    assert session.in_flight() == []
 
 
 def test_documented_cancel_reply() -> None:
@@ -201,10 +204,10 @@ def test_a_second_reply_changes_nothing(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_a_reply_to_a_request_that_was_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     session = new_session()
-    waiting = session.next()
+    waiting = session.take()
     session.receive(orjson.dumps({"id": waiting.id, "code": 200, "data": {}}), 0.1)
     assert not waiting.done
-    assert "was not sent" in caplog.text
+    assert "no request in flight" in caplog.text
     session.sent(waiting, "cancel_order", 1.0)
     session.receive(reply(waiting, code=200, data={}), 1.1)
     assert waiting.done
@@ -276,11 +279,11 @@ def test_heartbeat_counts_from_the_last_message_sent() -> None:
 
 def test_nothing_is_kept_of_requests_that_ended() -> None:
     session = new_session()
-    size = len(session._registered)
     for turn in range(5000):
         pending = send(session, now=float(turn))
         session.receive(reply(pending, code=200, data={}), float(turn))
-    assert len(session._registered) == size
+    assert session.in_flight() == []
+    assert len(session._ring) <= 32
 
 
 json_values = st.recursive(

@@ -122,7 +122,7 @@ class Client:
         """
         link = self._ready_link()
         current = self._session
-        pending = current.next()
+        pending = current.take()
         text = self.signer.cancel_order_text(
             symbol, order_id, client_order_id, timestamp, expiry_window, None, pending.number
         )
@@ -157,7 +157,7 @@ class Client:
     ) -> CancelAllAck:
         """Cancel all orders of ``symbol``, or of every symbol."""
         link = self._ready_link()
-        pending: Pending[CancelAllAck] = self._session.next()
+        pending: Pending[CancelAllAck] = self._session.take()
         request = self.signer.cancel_all_orders(
             symbol=symbol,
             exclude_reduce_only=exclude_reduce_only,
@@ -180,7 +180,7 @@ class Client:
         The acknowledgement is of the batch: look at the ``success`` of each result.
         """
         link = self._ready_link()
-        pending: Pending[BatchAck] = self._session.next()
+        pending: Pending[BatchAck] = self._session.take()
         request = self.signer.batch_cancel(
             cancels, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
@@ -197,7 +197,7 @@ class Client:
     ) -> Ack:
         """Any operation of the websocket: ``create_order``, ``edit_order``, ..."""
         link = self._ready_link()
-        pending: Pending[Ack] = self._session.next()
+        pending: Pending[Ack] = self._session.take()
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
