@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined( _GNU_SOURCE )
+#define _GNU_SOURCE /* syscall */
+#endif
+
+#include "pf_thread.h"
+
+#include <time.h>
+
+#if defined( __linux__ )
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+void
+pf_thread_pause( long ns ) {
+  struct timespec const pause = { 0, ns };
+  (void)nanosleep( &pause, NULL );
+}
+
+void
+pf_thread_yield_to_others( void ) {
+#if defined( __linux__ )
+  /* POSIX says process, Linux means the thread of that number. */
+  (void)setpriority( PRIO_PROCESS, (id_t)syscall( SYS_gettid ), 19 );
+#endif
+}
