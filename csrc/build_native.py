@@ -79,6 +79,8 @@ PREAMBLE = """
 #include "pf_api.h"
 #include "pf_base.h"
 #include "pf_cancel.h"
+#include "pf_signer.h"
+#include "pf_thread.h"
 #include "pf_gil.h"
 #if defined( __GNUC__ ) || defined( __clang__ )
 #pragma GCC diagnostic ignored "-Wconversion"

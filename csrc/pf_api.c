@@ -46,6 +46,7 @@ pf_error_text( int64_t code ) {
   case PF_ERR_CLOCK: return "wall clock not readable";
   case PF_ERR_BASE58: return "not base58 of the expected length";
   case PF_ERR_FORKED: return "request id belongs to another process";
+  case PF_ERR_NO_NONCE: return "no prepared nonce is ready";
   case PF_ERR_JSON_END: return "text ends inside a value";
   case PF_ERR_JSON_VALUE: return "expected a value";
   case PF_ERR_JSON_KEY: return "expected a string as key";
@@ -149,14 +150,21 @@ pf_key_end( const pf_key *key ) {
 
 #define STACK_MESSAGE_SZ 4096
 
-int64_t
-pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len ) {
+static int
+sign( const pf_key *key, const pf_pool *pool, uint8_t *signed_message, size_t len ) {
+  return pool ? pf_key_sign_prepared( key, pool, signed_message, len )
+              : pf_key_sign( key, signed_message, len );
+}
+
+static int
+sign_copy( uint8_t        signature[PF_SIGNATURE_SZ],
+           const pf_key  *key,
+           const pf_pool *pool,
+           const char    *message,
+           size_t         len ) {
   uint8_t  stack_buffer[PF_SIGNATURE_SZ + STACK_MESSAGE_SZ];
   uint8_t *buffer      = stack_buffer;
   uint8_t *heap_buffer = NULL;
-  if( cap < PF_SIGNATURE_SZ ) {
-    return PF_ERR_CAPACITY;
-  }
   if( len > STACK_MESSAGE_SZ ) {
     buffer = heap_buffer = len < SIZE_MAX - PF_SIGNATURE_SZ ? malloc( PF_SIGNATURE_SZ + len ) : NULL;
     if( !buffer ) {
@@ -164,12 +172,66 @@ pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message
     }
   }
   memcpy( buffer + PF_SIGNATURE_SZ, message, len );
-  int const rc = pf_key_sign( key, buffer, len );
+  int const rc = sign( key, pool, buffer, len );
   if( rc == PF_OK ) {
-    memcpy( out, buffer, PF_SIGNATURE_SZ );
+    memcpy( signature, buffer, PF_SIGNATURE_SZ );
   }
   free( heap_buffer );
+  return rc;
+}
+
+int64_t
+pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len ) {
+  return pf_key_sign_bytes_prepared( out, cap, key, NULL, message, len );
+}
+
+int64_t
+pf_key_sign_bytes_prepared(
+    char *out, size_t cap, const pf_key *key, const pf_pool *pool, const char *message, size_t len ) {
+  if( cap < PF_SIGNATURE_SZ ) {
+    return PF_ERR_CAPACITY;
+  }
+  int const rc = sign_copy( (uint8_t *)out, key, pool, message, len );
   return rc == PF_OK ? PF_SIGNATURE_SZ : rc;
+}
+
+_Static_assert( PF_SIGNATURE_TEXT_SZ == PF_BASE58_64_MAX_LEN + 1, "a signature in base58, and its length" );
+
+size_t
+pf_sign_many(
+    char *out, const pf_key *key, const char *const *messages, const size_t *lens, size_t count, int *error ) {
+  *error = PF_OK;
+  for( size_t i = 0; i < count; i++ ) {
+    uint8_t signature[PF_SIGNATURE_SZ];
+    char   *text = out + i * PF_SIGNATURE_TEXT_SZ;
+    *error       = sign_copy( signature, key, NULL, messages[i], lens[i] );
+    if( *error != PF_OK ) {
+      return i;
+    }
+    text[PF_BASE58_64_MAX_LEN] =
+        (char)pf_b58encode( text, PF_BASE58_64_MAX_LEN, (const char *)signature, PF_SIGNATURE_SZ );
+  }
+  return count;
+}
+
+int
+pf_pool_make( pf_pool *pool, size_t size, int64_t max_age_ms, const pf_key *key ) {
+  return pf_pool_open( pool, size, max_age_ms, key->generation );
+}
+
+int
+pf_pool_prepare( const pf_pool *pool, const pf_key *key ) {
+  return pf_key_prepare( key, pool );
+}
+
+int
+pf_pool_state( const pf_pool *pool, pf_pool_stats *stats ) {
+  return pf_pool_count( pool, stats );
+}
+
+int
+pf_pool_end( const pf_pool *pool ) {
+  return pf_pool_close( pool );
 }
 
 int64_t

@@ -40,6 +40,21 @@ typedef struct {
   uint64_t generation;
 } pf_key;
 
+/* A handle of an open pool of prepared nonces; see pf_nonce.h. */
+
+typedef struct {
+  void    *place;
+  uint64_t generation;
+} pf_pool;
+
+typedef struct {
+  uint64_t prepared;      /* signatures made with a nonce of the pool */
+  uint64_t deterministic; /* signatures made without, because none was ready */
+  uint64_t refilled;      /* nonces made */
+  uint64_t burnt;         /* nonces thrown away unused */
+  uint64_t ready;         /* nonces to use */
+} pf_pool_stats;
+
 /* One cancel of a batch: the template of its symbol, and the order id or
    the 36 characters of the client order id. */
 
@@ -97,6 +112,32 @@ int pf_key_end( const pf_key *key );
 
 int64_t pf_key_sign_bytes( char *out, size_t cap, const pf_key *key, const char *message, size_t len );
 
+/* pf_sign_many signs count messages, deterministically.  For each it
+   writes PF_SIGNATURE_TEXT_SZ bytes: the signature in base58, and in the
+   last byte how many characters that are.  Returns how many it signed:
+   fewer than count only with the error code of the next in *error. */
+
+#define PF_SIGNATURE_TEXT_SZ 89
+
+size_t pf_sign_many(
+    char *out, const pf_key *key, const char *const *messages, const size_t *lens, size_t count, int *error );
+
+/* Pools of prepared nonces; see pf_nonce.h.  pf_pool_refill_detached, in
+   pf_gil.h, keeps one full.  pf_pool_prepare makes one nonce. */
+
+#define PF_NONCES_MAX 65536
+
+int pf_pool_make( pf_pool *pool, size_t size, int64_t max_age_ms, const pf_key *key );
+
+int pf_pool_prepare( const pf_pool *pool, const pf_key *key );
+
+int pf_pool_state( const pf_pool *pool, pf_pool_stats *stats );
+
+int pf_pool_end( const pf_pool *pool );
+
+int64_t pf_key_sign_bytes_prepared(
+    char *out, size_t cap, const pf_key *key, const pf_pool *pool, const char *message, size_t len );
+
 /* The drop-in: json in any key order, made canonical, signed.  Writes the
    message and right behind it the signature in base58, and returns
    message length << 8 | signature length.  88 bytes more than
@@ -122,23 +163,25 @@ int64_t pf_id_text( char *out, size_t cap, uint64_t number );
 
 /* Templates: all of a request that does not change from call to call;
    see pf_cancel.h.  The caller keeps t alive and in its place.
-   agent_len 0: the account signs for itself. */
+   agent_len 0: the account signs for itself.  pool NULL: signatures are
+   deterministic. */
 
 #define PF_CANCEL_ORDER 1 /* needs a symbol */
 #define PF_CANCEL_ALL 2   /* no symbol: all of them */
 #define PF_OPERATION 3    /* no symbol; for pf_request and pf_sign_data */
 
-int pf_template_make( pf_template  *t,
-                      int           kind,
-                      const pf_key *key,
-                      const char   *account,
-                      size_t        account_len,
-                      const char   *agent,
-                      size_t        agent_len,
-                      const char   *symbol,
-                      size_t        symbol_len,
-                      int           exclude_reduce_only,
-                      int64_t       expiry_window );
+int pf_template_make( pf_template   *t,
+                      int            kind,
+                      const pf_key  *key,
+                      const pf_pool *pool,
+                      const char    *account,
+                      size_t         account_len,
+                      const char    *agent,
+                      size_t         agent_len,
+                      const char    *symbol,
+                      size_t         symbol_len,
+                      int            exclude_reduce_only,
+                      int64_t        expiry_window );
 
 /* Finished requests, each in one call.  timestamp is in ms, 0 for now.
    The id is request_id, or the text of number when id_len is 0, or of a

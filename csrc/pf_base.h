@@ -24,16 +24,17 @@
 #define PF_OK 0
 
 /* Errors of arguments and state. */
-#define PF_ERR_CAPACITY ( -1 ) /* the output buffer is too small */
-#define PF_ERR_ARGUMENT ( -2 ) /* an argument is outside its contract */
-#define PF_ERR_MEMORY ( -3 )   /* no memory, or no private mapping */
-#define PF_ERR_UNBOUND ( -4 )  /* libsodium is not bound yet */
-#define PF_ERR_SODIUM ( -5 )   /* a libsodium call failed */
-#define PF_ERR_CLOSED ( -6 )   /* the key is closed, or did not cross a fork */
-#define PF_ERR_MISMATCH ( -7 ) /* public half does not belong to the seed */
-#define PF_ERR_CLOCK ( -8 )    /* the wall clock cannot be read */
-#define PF_ERR_BASE58 ( -9 )   /* not base58, or of another length */
-#define PF_ERR_FORKED ( -10 )  /* request ids belong to another process */
+#define PF_ERR_CAPACITY ( -1 )  /* the output buffer is too small */
+#define PF_ERR_ARGUMENT ( -2 )  /* an argument is outside its contract */
+#define PF_ERR_MEMORY ( -3 )    /* no memory, or no private mapping */
+#define PF_ERR_UNBOUND ( -4 )   /* libsodium is not bound yet */
+#define PF_ERR_SODIUM ( -5 )    /* a libsodium call failed */
+#define PF_ERR_CLOSED ( -6 )    /* the key is closed, or did not cross a fork */
+#define PF_ERR_MISMATCH ( -7 )  /* public half does not belong to the seed */
+#define PF_ERR_CLOCK ( -8 )     /* the wall clock cannot be read */
+#define PF_ERR_BASE58 ( -9 )    /* not base58, or of another length */
+#define PF_ERR_FORKED ( -10 )   /* request ids belong to another process */
+#define PF_ERR_NO_NONCE ( -13 ) /* no prepared nonce is ready */
 
 /* Errors of JSON text; each comes with a position. */
 #define PF_ERR_JSON_END ( -20 )       /* the text ends inside a value */

@@ -184,23 +184,25 @@ template_arguments_fit( int         kind,
 }
 
 int
-pf_template_make( pf_template  *t,
-                  int           kind,
-                  const pf_key *key,
-                  const char   *account,
-                  size_t        account_len,
-                  const char   *agent,
-                  size_t        agent_len,
-                  const char   *symbol,
-                  size_t        symbol_len,
-                  int           exclude_reduce_only,
-                  int64_t       expiry_window ) {
+pf_template_make( pf_template   *t,
+                  int            kind,
+                  const pf_key  *key,
+                  const pf_pool *pool,
+                  const char    *account,
+                  size_t         account_len,
+                  const char    *agent,
+                  size_t         agent_len,
+                  const char    *symbol,
+                  size_t         symbol_len,
+                  int            exclude_reduce_only,
+                  int64_t        expiry_window ) {
   if( !template_arguments_fit( kind, account, account_len, agent, agent_len, symbol, symbol_len,
                                expiry_window ) ) {
     return PF_ERR_ARGUMENT;
   }
   memset( t, 0, sizeof( *t ) );
   t->key           = *key;
+  t->pool          = pool ? *pool : ( pf_pool ){ NULL, 0 };
   t->kind          = kind;
   t->expiry_window = (uint64_t)expiry_window;
 
@@ -221,6 +223,12 @@ pf_template_make( pf_template  *t,
   return PF_OK;
 }
 
+int
+pf_template_sign( const pf_template *t, uint8_t *signed_message, size_t len ) {
+  return t->pool.place ? pf_key_sign_prepared( &t->key, &t->pool, signed_message, len )
+                       : pf_key_sign( &t->key, signed_message, len );
+}
+
 /* One cancel.  The message is written, and signed, behind the room for
    its signature in a buffer that lives on this call's stack: nobody else
    can change it between libsodium's two readings. */
@@ -233,7 +241,7 @@ typedef struct {
 static int
 sign_message( signed_message *s, const pf_writer *message, const pf_template *t ) {
   int64_t const len = pf_writer_len( message );
-  return len < 0 ? (int)len : pf_key_sign( &t->key, (uint8_t *)s, (size_t)len );
+  return len < 0 ? (int)len : pf_template_sign( t, (uint8_t *)s, (size_t)len );
 }
 
 static void

@@ -43,6 +43,7 @@ typedef struct {
 
 struct pf_template {
   pf_key   key;
+  pf_pool  pool; /* place NULL: deterministic signatures */
   int32_t  kind;
   uint32_t head_len;
   uint64_t expiry_window;
@@ -59,6 +60,11 @@ int64_t pf_now( void );
    an error code. */
 
 int64_t pf_timestamp( int64_t timestamp );
+
+/* pf_template_sign signs as pf_key_sign does, with the template's key and,
+   if it has one, its pool. */
+
+int pf_template_sign( const pf_template *t, uint8_t *signed_message, size_t len );
 
 /* pf_put_envelope writes {"id":"…","params":{"  with the id chosen as
    pf_api.h says. */

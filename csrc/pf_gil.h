@@ -42,6 +42,16 @@ pf_key_end_detached( const pf_key *key );
 static int64_t
 pf_key_sign_bytes_detached( char *out, size_t cap, const pf_key *key, const char *message, size_t len );
 
+static size_t
+pf_sign_many_detached( char *out, const pf_key *key, const char *const *messages, const size_t *lens,
+                       size_t count, int *error );
+
+static int
+pf_pool_refill_detached( const pf_pool *pool, const pf_key *key );
+
+static int
+pf_pool_end_detached( const pf_pool *pool );
+
 static int64_t
 pf_sdk_sign_key_detached( char *out, size_t cap, const char *json, size_t len, const pf_key *key );
 
@@ -80,6 +90,30 @@ pf_key_end_detached( const pf_key *key ) {
 static int64_t
 pf_key_sign_bytes_detached( char *out, size_t cap, const pf_key *key, const char *message, size_t len ) {
   PF_DETACHED( int64_t, pf_key_sign_bytes( out, cap, key, message, len ) );
+}
+
+static size_t
+pf_sign_many_detached(
+    char *out, const pf_key *key, const char *const *messages, const size_t *lens, size_t count, int *error ) {
+  PF_DETACHED( size_t, pf_sign_many( out, key, messages, lens, count, error ) );
+}
+
+/* For a thread of its own, which it makes a background thread. */
+
+static int
+pf_refill( const pf_pool *pool, const pf_key *key ) {
+  pf_thread_yield_to_others();
+  return pf_key_refill( key, pool );
+}
+
+static int
+pf_pool_refill_detached( const pf_pool *pool, const pf_key *key ) {
+  PF_DETACHED( int, pf_refill( pool, key ) );
+}
+
+static int
+pf_pool_end_detached( const pf_pool *pool ) {
+  PF_DETACHED( int, pf_pool_end( pool ) );
 }
 
 static int64_t

@@ -167,7 +167,7 @@ sign_operation(
     return message_len;
   }
   op->message_len = (size_t)message_len;
-  return pf_key_sign( &t->key, b->signed_message, op->message_len );
+  return pf_template_sign( t, b->signed_message, op->message_len );
 }
 
 /* signed_operation checks, opens the workbench and signs; the caller

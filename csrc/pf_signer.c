@@ -1,31 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-#if !defined( _POSIX_C_SOURCE )
-#define _POSIX_C_SOURCE 200809L /* nanosleep */
-#endif
-
 #include "pf_signer.h"
 
+#include "pf_gate.h"
 #include "pf_pages.h"
+#include "pf_thread.h"
 
 #include <stdatomic.h>
-#include <time.h>
-
-/* A slot's state: generation << 24 | closing << 23 | opening << 22 |
-   calls in flight.  All zero: free. */
-
-#define STATE_CALLS ( ( (uint64_t)1 << 22 ) - 1 )
-#define STATE_OPENING ( (uint64_t)1 << 22 )
-#define STATE_CLOSING ( (uint64_t)1 << 23 )
-#define STATE_GENERATION_SHIFT 24
 
 #define SLOT_SZ 256
 #define SLOTS_PER_CHUNK 16 /* one 4 KiB page: RLIMIT_MEMLOCK is often small */
 #define CHUNKS_MAX 4096
 
 typedef struct {
-  _Atomic( uint64_t ) state;
-  uint8_t             pair[PF_PAIR_SZ];
-  uint8_t             room[SLOT_SZ - 8 - PF_PAIR_SZ]; /* for prepared nonces */
+  pf_gate     gate;
+  uint8_t     pair[PF_PAIR_SZ];
+  pf_expanded expanded; /* for prepared nonces */
+  uint8_t     room[SLOT_SZ - sizeof( pf_gate ) - PF_PAIR_SZ - sizeof( pf_expanded )];
 } key_slot;
 
 _Static_assert( sizeof( key_slot ) == SLOT_SZ, "a slot is SLOT_SZ bytes" );
@@ -41,11 +31,10 @@ typedef struct {
   uint8_t     fingerprint[FINGERPRINTS][FINGERPRINT_SZ];
 } pair_memory;
 
-static pf_pages            chunks[CHUNKS_MAX];
-static atomic_uint         chunk_count;
-static atomic_uint         some_chunk_survives_fork; /* 1: the kernel does not wipe all of them */
-static pf_pages            memory_pages;
-static _Atomic( uint64_t ) last_generation;
+static pf_pages    chunks[CHUNKS_MAX];
+static atomic_uint chunk_count;
+static atomic_uint some_chunk_survives_fork; /* 1: the kernel does not wipe all of them */
+static pf_pages    memory_pages;
 
 /* add_chunk maps one more page of slots, unless another thread has just
    done so: `seen` is how many chunks had no free slot. */
@@ -92,9 +81,7 @@ take_slot( uint64_t generation ) {
     pf_pages_current( &chunks[c] );
     key_slot *slots = (key_slot *)(void *)chunks[c].start;
     for( size_t i = 0; i < SLOTS_PER_CHUNK; i++ ) {
-      uint64_t       free_state = 0;
-      uint64_t const opening    = generation << STATE_GENERATION_SHIFT | STATE_OPENING;
-      if( atomic_compare_exchange_strong( &slots[i].state, &free_state, opening ) ) {
+      if( pf_gate_take( &slots[i].gate, generation ) ) {
         return &slots[i];
       }
     }
@@ -106,9 +93,20 @@ take_slot( uint64_t generation ) {
 
 static void
 free_slot( key_slot *slot ) {
-  pf_wipe( slot->pair, sizeof( slot->pair ) );
-  pf_wipe( slot->room, sizeof( slot->room ) );
-  atomic_store_explicit( &slot->state, 0, memory_order_release );
+  pf_wipe( slot->pair, sizeof( *slot ) - offsetof( key_slot, pair ) );
+  pf_gate_free( &slot->gate );
+}
+
+/* expand is RFC 8032, section 5.1.5, steps 1 and 2. */
+
+static int
+expand( pf_expanded *expanded, const uint8_t seed[PF_SEED_SZ] ) {
+  _Static_assert( sizeof( *expanded ) == PF_SHA512_SZ, "scalar and prefix are the halves of a hash" );
+  int const failed = pf_sodium_table()->crypto_hash_sha512( expanded->scalar, seed, PF_SEED_SZ );
+  expanded->scalar[0] &= 248;
+  expanded->scalar[31] &= 127;
+  expanded->scalar[31] |= 64;
+  return failed;
 }
 
 int
@@ -117,7 +115,7 @@ pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed ) {
   if( !sodium || !atomic_load( &chunk_count ) ) {
     return PF_ERR_UNBOUND;
   }
-  uint64_t const generation = atomic_fetch_add( &last_generation, 1 ) + 1;
+  uint64_t const generation = pf_gate_next();
   key_slot      *slot       = take_slot( generation );
   if( !slot ) {
     return PF_ERR_MEMORY;
@@ -130,7 +128,9 @@ pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed ) {
   } else {
     sodium->randombytes( own_seed, PF_SEED_SZ );
   }
-  int const failed = sodium->crypto_sign_seed_keypair( pubkey, slot->pair, own_seed );
+  int const failed =
+      sodium->crypto_sign_seed_keypair( pubkey, slot->pair, own_seed ) || expand( &slot->expanded, own_seed );
+  pf_sodium_wipe_stack();
   pf_wipe( own_seed, PF_SEED_SZ );
   if( failed ) {
     free_slot( slot );
@@ -138,13 +138,8 @@ pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed ) {
   }
   key->slot       = slot;
   key->generation = generation;
-  atomic_store_explicit( &slot->state, generation << STATE_GENERATION_SHIFT, memory_order_release );
+  pf_gate_open( &slot->gate, generation );
   return PF_OK;
-}
-
-static int
-is_open( uint64_t state, uint64_t generation ) {
-  return state >> STATE_GENERATION_SHIFT == generation && !( state & ( STATE_OPENING | STATE_CLOSING ) );
 }
 
 /* own_pages does for slots what pf_pages_current does, where the kernel
@@ -169,25 +164,21 @@ enter( const pf_key *key ) {
     return NULL;
   }
   own_pages( slot );
-  uint64_t state = atomic_load_explicit( &slot->state, memory_order_acquire );
-  do {
-    if( PF_UNLIKELY( !is_open( state, key->generation ) || ( state & STATE_CALLS ) == STATE_CALLS ) ) {
-      return NULL;
-    }
-  } while( !atomic_compare_exchange_weak_explicit( &slot->state, &state, state + 1, memory_order_acq_rel,
-                                                   memory_order_acquire ) );
-  return slot;
+  return pf_gate_enter( &slot->gate, key->generation ) ? slot : NULL;
 }
 
-static void
-leave( key_slot *slot ) {
-  atomic_fetch_sub_explicit( &slot->state, 1, memory_order_release );
-}
+/* leave passes rc on, unless a fork took the key away meanwhile: then the
+   signature is wiped.  Half of it was made with the key, half with zeros,
+   and the parent may be giving away the other half. */
 
-static void
-pause_briefly( void ) {
-  struct timespec const pause = { 0, 20000 };
-  (void)nanosleep( &pause, NULL );
+static int
+leave( const pf_key *key, uint8_t *signed_message, int rc ) {
+  key_slot *slot = key->slot;
+  if( PF_LIKELY( pf_gate_leave( &slot->gate, key->generation ) ) ) {
+    return rc;
+  }
+  pf_wipe( signed_message, PF_SIGNATURE_SZ );
+  return PF_ERR_CLOSED;
 }
 
 int
@@ -197,21 +188,11 @@ pf_key_close( const pf_key *key ) {
     return PF_ERR_CLOSED;
   }
   own_pages( slot );
-  uint64_t state = atomic_load( &slot->state );
-  do {
-    if( !is_open( state, key->generation ) ) {
-      while( atomic_load( &slot->state ) >> STATE_GENERATION_SHIFT == key->generation ) {
-        pause_briefly(); /* another thread is closing it */
-      }
-      return PF_ERR_CLOSED;
-    }
-  } while( !atomic_compare_exchange_weak( &slot->state, &state, state | STATE_CLOSING ) );
-
-  while( atomic_load_explicit( &slot->state, memory_order_acquire ) & STATE_CALLS ) {
-    pause_briefly();
+  int const rc = pf_gate_shut( &slot->gate, key->generation );
+  if( rc == PF_OK ) {
+    free_slot( slot );
   }
-  free_slot( slot );
-  return PF_OK;
+  return rc;
 }
 
 static int
@@ -219,6 +200,7 @@ sign_with_pair( const uint8_t *pair, uint8_t *signed_message, size_t len ) {
   unsigned long long signed_len;
   int const          failed = pf_sodium_table()->crypto_sign( signed_message, &signed_len,
                                                               signed_message + PF_SIGNATURE_SZ, len, pair );
+  pf_sodium_wipe_stack();
   return failed ? PF_ERR_SODIUM : PF_OK;
 }
 
@@ -228,9 +210,56 @@ pf_key_sign( const pf_key *key, uint8_t *signed_message, size_t len ) {
   if( PF_UNLIKELY( !slot ) ) {
     return PF_ERR_CLOSED;
   }
-  int const rc = sign_with_pair( slot->pair, signed_message, len );
-  leave( slot );
-  return rc;
+  return leave( key, signed_message, sign_with_pair( slot->pair, signed_message, len ) );
+}
+
+int
+pf_key_sign_prepared( const pf_key *key, const pf_pool *pool, uint8_t *signed_message, size_t len ) {
+  key_slot *slot = enter( key );
+  if( PF_UNLIKELY( !slot ) ) {
+    return PF_ERR_CLOSED;
+  }
+  int rc =
+      pf_nonce_sign( pool, key->generation, &slot->expanded, slot->pair + PF_SEED_SZ, signed_message, len );
+  if( rc == PF_ERR_NO_NONCE || rc == PF_ERR_CLOSED ) {
+    rc = sign_with_pair( slot->pair, signed_message, len );
+  }
+  return leave( key, signed_message, rc );
+}
+
+int
+pf_key_prepare( const pf_key *key, const pf_pool *pool ) {
+  key_slot *slot = enter( key );
+  if( !slot ) {
+    return PF_ERR_CLOSED;
+  }
+  int const rc = pf_nonce_prepare( pool, &slot->expanded );
+  return pf_gate_leave( &slot->gate, key->generation ) ? rc : PF_ERR_CLOSED;
+}
+
+/* Nobody wakes the refilling thread, because that would be a system call
+   on somebody's hot path: it looks, more and more seldom while nothing
+   happens. */
+
+#define LOOK_OFTEN_NS 250000
+#define LOOK_SELDOM_NS 8000000
+
+int
+pf_key_refill( const pf_key *key, const pf_pool *pool ) {
+  long pause = LOOK_OFTEN_NS;
+  for( ;; ) {
+    int const rc = pf_key_prepare( key, pool );
+    if( rc == PF_ERR_CLOSED ) {
+      (void)pf_pool_close( pool );
+      return PF_OK;
+    }
+    if( rc == 1 ) {
+      pause = LOOK_OFTEN_NS;
+      continue;
+    }
+    pf_thread_pause( pause );
+    pause = pause < LOOK_SELDOM_NS ? 2 * pause : LOOK_SELDOM_NS;
+  }
 }
 
 /* The label keeps this hash apart from RFC 8032's own hash of the seed.
@@ -272,7 +301,7 @@ lock_memory( void ) {
   pf_pages_current( &memory_pages );
   pair_memory *memory = (pair_memory *)(void *)memory_pages.start;
   while( atomic_exchange_explicit( &memory->lock, 1U, memory_order_acquire ) ) {
-    pause_briefly();
+    pf_thread_pause( 20000 );
   }
   return memory;
 }

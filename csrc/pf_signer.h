@@ -5,19 +5,16 @@
 /* pf_signer.h: where private keys live, and signing with them.
 
    A key lives in a slot of private pages (pf_pages.h) from open to
-   close and nowhere else.  A slot's state is one atomic word that holds
-   the generation of the key, whether it is closing, and the number of
-   calls in flight, so that
+   close and nowhere else, behind a gate (pf_gate.h): a handle of a closed
+   key never reaches the key that took its slot, close waits for calls in
+   flight, and a forked child has no open key.
 
-   - a handle of a closed key never reaches the key that took its slot;
-   - close refuses new calls, waits for those in flight, then wipes;
-   - a forked child, which sees zeros, has no open key.
-
-   Signatures are deterministic: RFC 8032, section 5.1.6.  The slot has
-   room for the expanded key that prepared nonces will need. */
+   Signatures are deterministic, RFC 8032, section 5.1.6, or made with a
+   prepared nonce (pf_nonce.h). */
 
 #include "pf_base.h"
 #include "pf_api.h" /* pf_key, the handle */
+#include "pf_nonce.h"
 #include "pf_sodium.h"
 
 /* pf_signer_open makes the first pages; once, before the first thread.
@@ -45,6 +42,21 @@ int pf_key_close( const pf_key *key );
    PF_OK, PF_ERR_CLOSED or PF_ERR_SODIUM. */
 
 int pf_key_sign( const pf_key *key, uint8_t *signed_message, size_t len );
+
+/* pf_key_sign_prepared does the same with a nonce of the pool, and
+   deterministically if none is ready or the pool is closed.  Returns as
+   pf_key_sign, and PF_ERR_ARGUMENT if the pool serves another key. */
+
+int pf_key_sign_prepared( const pf_key *key, const pf_pool *pool, uint8_t *signed_message, size_t len );
+
+/* pf_key_prepare makes one nonce for the pool; see pf_nonce_prepare. */
+
+int pf_key_prepare( const pf_key *key, const pf_pool *pool );
+
+/* pf_key_refill keeps the pool full until it or the key is closed, and
+   then closes the pool.  For a thread of its own. */
+
+int pf_key_refill( const pf_key *key, const pf_pool *pool );
 
 /* pf_pair_sign does the same with a pair (seed, then public key) that
    the caller holds.  The public half is not believed: it is compared

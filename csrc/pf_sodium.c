@@ -19,3 +19,12 @@ pf_sodium_set( const pf_sodium *table ) {
   is_bound    = 1;
   return PF_OK;
 }
+
+#if defined( __GNUC__ ) || defined( __clang__ )
+__attribute__( ( noinline ) )
+#endif
+void
+pf_sodium_wipe_stack( void ) {
+  uint8_t below[4096];
+  pf_wipe( below, sizeof( below ) );
+}

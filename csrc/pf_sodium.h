@@ -25,4 +25,10 @@ const pf_sodium *pf_sodium_table( void );
 
 int pf_sodium_set( const pf_sodium *table );
 
+/* pf_sodium_wipe_stack overwrites what libsodium's functions, called from
+   the same function as this one, left on the stack: after a base
+   multiplication the digits of the scalar, after others limbs of secrets. */
+
+void pf_sodium_wipe_stack( void );
+
 #endif /* PF_SODIUM_H */

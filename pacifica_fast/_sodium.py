@@ -121,6 +121,28 @@ def _known_answer() -> None:
         raise _refuse("it does not give the signature that RFC 8032 demands")
 
 
+def _verified_answer(pynacl: Any) -> None:
+    """Sign the same message with a prepared nonce, and have libsodium itself verify it.
+
+    Such a signature is different every time: there is no known one to compare with.
+    """
+    key, pool = ffi.new("pf_key *"), ffi.new("pf_pool *")
+    signed = ffi.new("char[]", 64 + len(_KNOWN_MESSAGE))
+    lib.pf_key_open_seed(key, ffi.new("char[32]"), _KNOWN_SEED)
+    lib.pf_pool_make(pool, 1, 60_000, key)
+    lib.pf_pool_prepare(pool, key)
+    lib.pf_key_sign_bytes_prepared(signed, 64, key, pool, _KNOWN_MESSAGE, len(_KNOWN_MESSAGE))
+    stats = ffi.new("pf_pool_stats *")
+    lib.pf_pool_state(pool, stats)
+    lib.pf_pool_end(pool)
+    lib.pf_key_end(key)
+    signed[64 : 64 + len(_KNOWN_MESSAGE)] = _KNOWN_MESSAGE
+    message, size = pynacl.ffi.new("unsigned char[]", len(signed)), pynacl.ffi.new("unsigned long long *")
+    opened = pynacl.lib.crypto_sign_open(message, size, bytes(ffi.buffer(signed)), len(signed), _KNOWN_PUBKEY)
+    if stats.prepared != 1 or opened != 0:
+        raise _refuse("a signature with a prepared nonce does not verify")
+
+
 def _bind() -> bool:
     """Bind and try the C core; True if prepared signing is possible too."""
     pynacl = _load_pynacl()
@@ -128,7 +150,10 @@ def _bind() -> bool:
     if code != 0:
         raise _refuse(ffi.string(lib.pf_error_text(code)).decode())
     _known_answer()
-    return _has_prepared_functions(pynacl)
+    if not _has_prepared_functions(pynacl):
+        return False
+    _verified_answer(pynacl)
+    return True
 
 
 PREPARED_SIGNING_POSSIBLE: bool = _bind()

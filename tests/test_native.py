@@ -78,10 +78,17 @@ def test_build_script_takes_the_marked_text_as_it_stands() -> None:
         assert build.cdef_of(header).split() == marked_block(header).split()
 
 
+# Calls that come back only when something is closed must not hold the GIL meanwhile.
+WITHOUT_ORIGINAL = {"pf_pool_refill_detached"}
+
+
 def test_every_detached_twin_has_the_type_of_its_original() -> None:
     twins = [name for name in dir(lib) if name.endswith("_detached")]
     assert twins
     for name in twins:
+        if name in WITHOUT_ORIGINAL:
+            assert not hasattr(lib, name.removesuffix("_detached"))
+            continue
         original = name.removesuffix("_detached")
         assert ffi.typeof(getattr(lib, name)) is ffi.typeof(getattr(lib, original)), name
 

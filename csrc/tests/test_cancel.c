@@ -35,7 +35,7 @@ make( pf_template *t,
       const char  *symbol,
       int          exclude,
       int64_t      window ) {
-  return pf_template_make( t, kind, &key, account, len_of( account ), agent, len_of( agent ), symbol,
+  return pf_template_make( t, kind, &key, NULL, account, len_of( account ), agent, len_of( agent ), symbol,
                            len_of( symbol ), exclude, window );
 }
 
@@ -252,8 +252,8 @@ test_refused_templates( void ) {
     int const plain = c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
     snprintf( text, sizeof( text ), "BTC" );
     text[1] = (char)c;
-    CHECK( pf_template_make( &t, PF_CANCEL_ORDER, &key, ACCOUNT, len_of( ACCOUNT ), "", 0, text, 3, 0, 1 ) ==
-           ( plain ? PF_OK : PF_ERR_ARGUMENT ) );
+    CHECK( pf_template_make( &t, PF_CANCEL_ORDER, &key, NULL, ACCOUNT, len_of( ACCOUNT ), "", 0, text, 3, 0,
+                             1 ) == ( plain ? PF_OK : PF_ERR_ARGUMENT ) );
   }
   CHECK( atomic_load( &fake_signatures ) == before );
 }
