@@ -12,7 +12,6 @@ hands out C function pointers; upgrading PyNaCl upgrades the libsodium that sign
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pacifica_fast._native import ffi, lib
@@ -44,6 +43,9 @@ _PREPARED_FLAGS = ("PYNACL_HAS_CRYPTO_CORE_ED25519", "PYNACL_HAS_CRYPTO_SCALARMU
 
 
 def _refuse(reason: str) -> ImportError:
+    # Slow to import, and seldom needed.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         found = f"PyNaCl {version('PyNaCl')}"
     except PackageNotFoundError:

@@ -108,7 +108,7 @@ def test_no_pynacl_at_all(replaced_extension: Any, monkeypatch: pytest.MonkeyPat
     def not_found(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(_sodium, "version", not_found)
+    monkeypatch.setattr("importlib.metadata.version", not_found)
     replaced_extension(None)
     with pytest.raises(ImportError, match=r"found no PyNaCl; supported: PyNaCl 1\.5 to 1\.6"):
         _sodium._load_pynacl()
