@@ -12,34 +12,31 @@ import contextlib
 import logging
 import ssl as ssl_module
 from collections.abc import Awaitable, Generator, Sequence
-from ipaddress import ip_address
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from websockets.exceptions import InvalidURI
-from websockets.uri import WebSocketURI, parse_uri
-
 from pacifica_fast import session
 from pacifica_fast.asyncio.link import Link
-from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, WrongThread
+from pacifica_fast.endpoint import (
+    CLOSE_TIMEOUT,
+    HEARTBEAT,
+    MAINNET_WS,
+    MAX_MESSAGE,
+    OPEN_TIMEOUT,
+    TESTNET_WS,
+    TIMEOUT,
+    Endpoint,
+    check_signer,
+)
+from pacifica_fast.errors import ConnectionFailed, NotSent, WrongThread
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.signer import OrderId, Signer
-from pacifica_fast.tls import TLS
-from pacifica_fast.websocket import WebSocket
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
 
 logger = logging.getLogger("pacifica_fast.asyncio")
-
-MAINNET_WS = "wss://ws.pacifica.fi/ws"
-TESTNET_WS = "wss://test-ws.pacifica.fi/ws"
-
-HEARTBEAT = 30.0  # s; the exchange closes after 60 s without a message from us
-OPEN_TIMEOUT = 10.0  # s
-CLOSE_TIMEOUT = 2.0  # s
-MAX_MESSAGE = 1 << 20  # bytes
 
 A = TypeVar("A", bound=Ack)
 
@@ -286,20 +283,9 @@ class Client:
                 link.write(self._encoded(link, ping))
         self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
-    async def _open(
-        self,
-        uri: WebSocketURI,
-        ssl: ssl_module.SSLContext | None,
-        headers: dict[str, str],
-        open_timeout: float,
-        max_size: int,
-    ) -> None:
-        link = Link(
-            WebSocket(uri, headers, max_size),
-            TLS(ssl or ssl_module.create_default_context(), uri.host) if uri.secure else None,
-            self._message,
-            self._lost,
-        )
+    async def _open(self, endpoint: Endpoint) -> None:
+        uri, open_timeout = endpoint.uri, endpoint.open_timeout
+        link = Link(endpoint.websocket(), endpoint.tls(), self._message, self._lost)
         try:
             async with asyncio.timeout(open_timeout):
                 await self._loop.create_connection(
@@ -339,28 +325,30 @@ class connect(Awaitable[Client]):  # noqa: N801  # used like a function
         signer: Signer,
         *,
         url: str = MAINNET_WS,
-        timeout: float = 5.0,
+        timeout: float = TIMEOUT,
         ssl: ssl_module.SSLContext | None = None,
         api_key: str | None = None,
         heartbeat: float = HEARTBEAT,
         open_timeout: float = OPEN_TIMEOUT,
         max_size: int = MAX_MESSAGE,
     ) -> None:
-        if not isinstance(signer, Signer):
-            raise InvalidRequest(f"signer: expected pacifica_fast.Signer, got {type(signer).__name__}")
+        check_signer(signer)
         self._signer = signer
-        self._uri = _checked_url(url)
-        self._headers = {} if api_key is None else {"PF-API-KEY": _checked_api_key(api_key)}
-        self._timeout = _checked_seconds("timeout", timeout)
-        self._heartbeat = _checked_seconds("heartbeat", heartbeat)
-        self._open_timeout = _checked_seconds("open_timeout", open_timeout)
-        self._ssl = _checked_ssl(ssl, self._uri)
-        self._max_size = _checked_size("max_size", max_size)
+        self._endpoint = Endpoint.checked(
+            url,
+            timeout=timeout,
+            ssl=ssl,
+            api_key=api_key,
+            heartbeat=heartbeat,
+            open_timeout=open_timeout,
+            max_size=max_size,
+        )
         self._client: Client | None = None
 
     async def _connect(self) -> Client:
-        client = Client(self._signer, timeout=self._timeout, heartbeat=self._heartbeat)
-        await client._open(self._uri, self._ssl, self._headers, self._open_timeout, self._max_size)
+        endpoint = self._endpoint
+        client = Client(self._signer, timeout=endpoint.timeout, heartbeat=endpoint.heartbeat)
+        await client._open(endpoint)
         return client
 
     def __await__(self) -> Generator[Any, None, Client]:
@@ -378,55 +366,3 @@ class connect(Awaitable[Client]):  # noqa: N801  # used like a function
     ) -> None:
         if self._client is not None:
             await self._client.close()
-
-
-def _checked_url(url: str) -> WebSocketURI:
-    if not isinstance(url, str):
-        raise InvalidRequest(f"url: expected str, got {type(url).__name__}")
-    if any(ord(c) <= 0x20 or ord(c) == 0x7F for c in url):
-        raise InvalidRequest("url: white space or a control character")
-    try:
-        uri = parse_uri(url)
-        uri.host.encode("idna")
-    except InvalidURI as error:
-        raise InvalidRequest(f"url: {error.msg}") from None
-    except ValueError:
-        raise InvalidRequest("url: not a host name or not a port number") from None
-    if not uri.secure and not _is_loopback(uri.host):
-        raise InvalidRequest("url: ws:// is only for this machine; use wss://")
-    return uri
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _checked_ssl(ssl: ssl_module.SSLContext | None, uri: WebSocketURI) -> ssl_module.SSLContext | None:
-    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
-        raise InvalidRequest(f"ssl: expected ssl.SSLContext, got {type(ssl).__name__}")
-    if ssl is not None and not uri.secure:
-        raise InvalidRequest("ssl: only a wss:// url has a use for it")
-    return ssl
-
-
-def _checked_size(field: str, value: int) -> int:
-    if type(value) is not int or value < 1:
-        raise InvalidRequest(f"{field}: expected a positive number of bytes")
-    return value
-
-
-def _checked_api_key(api_key: str) -> str:
-    if not isinstance(api_key, str) or not api_key or any(not "!" <= c <= "~" for c in api_key):
-        raise InvalidRequest("api_key: expected printable ASCII characters without white space")
-    return api_key
-
-
-def _checked_seconds(field: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 86_400:
-        raise InvalidRequest(f"{field}: expected a positive number of seconds, less than a day")
-    return float(value)
