@@ -228,6 +228,27 @@ int64_t pf_batch_cancel( char                 *out,
                          const char           *request_id,
                          size_t                id_len );
 
+/* Websocket frames, masked; see pf_frame.h.  pf_frame_text takes any
+   text, UTF-8, in another place than out; 14 bytes more than its length
+   suffice.  The others write what pf_cancel_order_id and
+   pf_cancel_client_order_id do, as a frame, with an id from number alone;
+   PF_FRAME_MAX is a capacity that suffices for each. */
+
+#define PF_FRAME_MAX 776
+
+int64_t pf_frame_text( char *out, size_t cap, const char *text, size_t len );
+
+int64_t pf_frame_cancel_order_id(
+    char *out, size_t cap, const pf_template *t, uint64_t order_id, int64_t timestamp, uint64_t number );
+
+int64_t pf_frame_cancel_client_order_id( char              *out,
+                                         size_t             cap,
+                                         const pf_template *t,
+                                         const char        *client_order_id,
+                                         size_t             client_len,
+                                         int64_t            timestamp,
+                                         uint64_t           number );
+
 /* Any other operation; see pf_operation.h.  json is the payload, an
    object.  pf_operation_bound is a capacity that suffices.  pf_sign_data
    writes and returns what pf_sdk_sign_key does. */
