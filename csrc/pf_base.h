@@ -64,6 +64,14 @@
 #define PF_UNLIKELY( c ) ( c )
 #endif
 
+/* PF_PREFETCH asks for a cache line that will be needed: a cancel comes
+   out of the blue, and nothing it touches is in the cache by then. */
+#if defined( __GNUC__ ) || defined( __clang__ )
+#define PF_PREFETCH( p ) __builtin_prefetch( p )
+#else
+#define PF_PREFETCH( p ) ( (void)( p ) )
+#endif
+
 /* pf_writer writes into [at, end) and never past it.  Running out of
    room is sticky: `full` is set, the room becomes zero, and every later
    write does nothing, so that a chain of writes needs one check at its

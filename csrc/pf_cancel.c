@@ -326,6 +326,7 @@ cancel_order( char              *out,
   if( PF_UNLIKELY( t->kind != PF_CANCEL_ORDER || timestamp < 0 ) ) {
     return timestamp < 0 ? timestamp : PF_ERR_ARGUMENT;
   }
+  pf_key_prefetch( &t->key, t->pool.place ? &t->pool : NULL );
   pf_writer w  = pf_writer_on( out, cap );
   int       rc = pf_put_envelope( &w, number, request_id, id_len );
   if( PF_LIKELY( rc == PF_OK ) ) {

@@ -46,23 +46,26 @@ typedef struct {
   nonce_secrets      secret;
 } nonce;
 
+/* The first cache line is what signing touches, the second what filling
+   does. */
+
 typedef struct {
-  pf_gate             gate;
+  _Alignas( 64 ) pf_gate gate;
   uint64_t            key_generation;
   int64_t             max_age; /* ns */
   uint32_t            size;    /* slots */
-  _Atomic( uint32_t ) filling; /* 1: a thread is making a nonce */
-  _Atomic( uint32_t ) empty;   /* slots to fill */
   _Atomic( uint32_t ) next_claim;
-  uint32_t            next_fill; /* the slot longest empty; if none is empty, the oldest nonce */
-  uint64_t            counter;   /* of the hash that makes nonces */
+  _Atomic( uint32_t ) empty; /* slots to fill */
   _Atomic( uint64_t ) prepared;
   _Atomic( uint64_t ) deterministic;
+  _Alignas( 64 ) _Atomic( uint32_t ) filling; /* 1: a thread is making a nonce */
+  uint32_t            next_fill;              /* the slot longest empty; if none is empty, the oldest nonce */
+  uint64_t            counter;                /* of the hash that makes nonces */
   _Atomic( uint64_t ) refilled;
   _Atomic( uint64_t ) burnt;
-  _Alignas( 64 ) uint8_t hash_input[256]; /* of whoever is filling */
-  uint8_t hash[PF_SHA512_SZ];
-  nonce   slots[];
+  uint8_t             hash_input[256]; /* of whoever is filling */
+  uint8_t             hash[PF_SHA512_SZ];
+  nonce               slots[];
 } pool;
 
 static pf_pages    places[POOLS_MAX];
@@ -271,6 +274,16 @@ claim( pool *p, const moment *now ) {
   return NULL;
 }
 
+void
+pf_nonce_prefetch( const pf_pool *handle ) {
+  const pf_pages *place = handle->place;
+  pool           *p     = (pool *)(void *)place->start;
+  const nonce    *n     = slot_after( p, atomic_load_explicit( &p->next_claim, memory_order_relaxed ), 0 );
+  PF_PREFETCH( n );
+  PF_PREFETCH( (const uint8_t *)n + 64 );
+  PF_PREFETCH( (const uint8_t *)n + 128 );
+}
+
 /* Filling. */
 
 static void
@@ -409,7 +422,7 @@ sign_with( nonce_secrets     *s,
   sodium->scalar_mul( s->sum, k, key->scalar );
   sodium->sodium_add( s->sum, s->r, PF_SCALAR_SZ );
   sodium->scalar_reduce( signed_message + 32, s->sum );
-  pf_sodium_wipe_stack();
+  pf_sodium_wipe_scalars();
   PF_INTERLEAVE();
   /* A slot that was wiped meanwhile, by a fork in a signal handler, had
      no nonce to give: S would be k·a.  Zero now or never zero. */

@@ -79,6 +79,11 @@ int pf_nonce_sign( const pf_pool     *pool,
                    uint8_t           *signed_message,
                    size_t             len );
 
+/* pf_nonce_prefetch brings the next nonce nearer, if it has been far away
+   for long; call it some work ahead of pf_nonce_sign. */
+
+void pf_nonce_prefetch( const pf_pool *pool );
+
 /* pf_pool_count fills in the statistics.  Returns PF_OK or
    PF_ERR_CLOSED. */
 

@@ -227,6 +227,17 @@ pf_key_sign_prepared( const pf_key *key, const pf_pool *pool, uint8_t *signed_me
   return leave( key, signed_message, rc );
 }
 
+void
+pf_key_prefetch( const pf_key *key, const pf_pool *pool ) {
+  const uint8_t *slot = key->slot;
+  PF_PREFETCH( slot );
+  PF_PREFETCH( slot + 64 );
+  PF_PREFETCH( slot + 128 );
+  if( pool ) {
+    pf_nonce_prefetch( pool );
+  }
+}
+
 int
 pf_key_prepare( const pf_key *key, const pf_pool *pool ) {
   key_slot *slot = enter( key );

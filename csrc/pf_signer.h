@@ -49,6 +49,11 @@ int pf_key_sign( const pf_key *key, uint8_t *signed_message, size_t len );
 
 int pf_key_sign_prepared( const pf_key *key, const pf_pool *pool, uint8_t *signed_message, size_t len );
 
+/* pf_key_prefetch brings key and nonce nearer, some work ahead of
+   signing; pool may be NULL. */
+
+void pf_key_prefetch( const pf_key *key, const pf_pool *pool );
+
 /* pf_key_prepare makes one nonce for the pool; see pf_nonce_prepare. */
 
 int pf_key_prepare( const pf_key *key, const pf_pool *pool );

@@ -21,10 +21,19 @@ pf_sodium_set( const pf_sodium *table ) {
 }
 
 #if defined( __GNUC__ ) || defined( __clang__ )
-__attribute__( ( noinline ) )
+#define NEVER_INLINED __attribute__( ( noinline ) )
+#else
+#define NEVER_INLINED
 #endif
-void
+
+NEVER_INLINED void
 pf_sodium_wipe_stack( void ) {
   uint8_t below[4096];
+  pf_wipe( below, sizeof( below ) );
+}
+
+NEVER_INLINED void
+pf_sodium_wipe_scalars( void ) {
+  uint8_t below[512];
   pf_wipe( below, sizeof( below ) );
 }

@@ -26,9 +26,13 @@ const pf_sodium *pf_sodium_table( void );
 int pf_sodium_set( const pf_sodium *table );
 
 /* pf_sodium_wipe_stack overwrites what libsodium's functions, called from
-   the same function as this one, left on the stack: after a base
-   multiplication the digits of the scalar, after others limbs of secrets. */
+   the same function as this one, left on the stack: after a signature or
+   a base multiplication digits of the nonce.  They reach 1.9 KiB down.
+   pf_sodium_wipe_scalars does it after scalar_reduce, scalar_mul and
+   sodium_add, which reach 240 bytes down and leave limbs of scalars. */
 
 void pf_sodium_wipe_stack( void );
+
+void pf_sodium_wipe_scalars( void );
 
 #endif /* PF_SODIUM_H */
