@@ -77,6 +77,7 @@ def flags() -> tuple[list[str], list[str]]:
 PREAMBLE = """
 #include <stdlib.h>
 #include "pf_api.h"
+#include "pf_armed.h"
 #include "pf_base.h"
 #include "pf_cancel.h"
 #include "pf_signer.h"

@@ -46,6 +46,8 @@ pf_error_text( int64_t code ) {
   case PF_ERR_CLOCK: return "wall clock not readable";
   case PF_ERR_BASE58: return "not base58 of the expected length";
   case PF_ERR_FORKED: return "request id belongs to another process";
+  case PF_ERR_SPENT: return "no such armed cancel, or spent";
+  case PF_ERR_STALE: return "armed cancel is too old";
   case PF_ERR_NO_NONCE: return "no prepared nonce is ready";
   case PF_ERR_JSON_END: return "text ends inside a value";
   case PF_ERR_JSON_VALUE: return "expected a value";

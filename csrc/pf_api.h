@@ -55,6 +55,13 @@ typedef struct {
   uint64_t ready;         /* nonces to use */
 } pf_pool_stats;
 
+/* A handle of an open store of armed cancels; see pf_armed.h. */
+
+typedef struct {
+  void    *place;
+  uint64_t generation;
+} pf_armed_store;
+
 /* One cancel of a batch: the template of its symbol, and the order id or
    the 36 characters of the client order id. */
 
@@ -248,6 +255,50 @@ int64_t pf_frame_cancel_client_order_id( char              *out,
                                          size_t             client_len,
                                          int64_t            timestamp,
                                          uint64_t           number );
+
+/* Armed cancels; see pf_armed.h.  pf_armed_keep_detached and
+   pf_armed_close_detached, in pf_gil.h, keep them fresh and end it. */
+
+int pf_armed_open( pf_armed_store *store );
+
+/* pf_armed_add signs and frames a cancel of t's symbol, and returns its
+   handle, >= 0, or PF_ERR_ARGUMENT, PF_ERR_MEMORY, PF_ERR_CLOSED (the
+   store, or the key), or an error of pf_cancel_order_id.  client_len 0:
+   by order_id.  number is of pf_id_take; the id stays the same however
+   often the cancel is signed.  t, which must have no pool, stays alive
+   until the store is closed. */
+
+int64_t pf_armed_add( const pf_armed_store *store,
+                      const pf_template    *t,
+                      uint64_t              order_id,
+                      const char           *client_order_id,
+                      size_t                client_len,
+                      uint64_t              number );
+
+/* pf_armed_fire writes the frame to out, which has at least PF_FRAME_MAX
+   bytes, and returns its length.  The entry is spent then, and also with
+   PF_ERR_STALE: too old.  PF_ERR_SPENT: it was spent before.  Nothing is
+   spent with PF_ERR_CAPACITY and PF_ERR_CLOCK.  Never waits. */
+
+int64_t pf_armed_fire( char *out, size_t cap, const pf_armed_store *store, int64_t handle );
+
+/* pf_armed_fire_many does it for count handles: frames one behind the
+   other.  ends[i] is where the frame of handles[i] ends, or its
+   PF_ERR_SPENT or PF_ERR_STALE.  Returns the length of all; below
+   count * PF_FRAME_MAX bytes of room, PF_ERR_CAPACITY. */
+
+int64_t pf_armed_fire_many(
+    char *out, size_t cap, const pf_armed_store *store, const int64_t *handles, size_t count, int64_t *ends );
+
+/* pf_armed_drop wipes an entry unsent.  Never waits.  PF_OK or
+   PF_ERR_SPENT. */
+
+int pf_armed_drop( const pf_armed_store *store, int64_t handle );
+
+/* pf_armed_counts reports how many are armed, stale ones among them, and
+   how often any was signed anew. */
+
+int pf_armed_counts( const pf_armed_store *store, uint64_t *armed, uint64_t *resigned );
 
 /* Any other operation; see pf_operation.h.  json is the payload, an
    object.  pf_operation_bound is a capacity that suffices.  pf_sign_data

@@ -34,6 +34,8 @@
 #define PF_ERR_CLOCK ( -8 )     /* the wall clock cannot be read */
 #define PF_ERR_BASE58 ( -9 )    /* not base58, or of another length */
 #define PF_ERR_FORKED ( -10 )   /* request ids belong to another process */
+#define PF_ERR_SPENT ( -11 )    /* no such armed cancel: fired, dropped, or never armed */
+#define PF_ERR_STALE ( -12 )    /* the armed cancel is too old to be sent */
 #define PF_ERR_NO_NONCE ( -13 ) /* no prepared nonce is ready */
 
 /* Errors of JSON text; each comes with a position. */

@@ -52,6 +52,12 @@ pf_pool_refill_detached( const pf_pool *pool, const pf_key *key );
 static int
 pf_pool_end_detached( const pf_pool *pool );
 
+static int
+pf_armed_keep_detached( const pf_armed_store *store );
+
+static int
+pf_armed_close_detached( const pf_armed_store *store );
+
 static int64_t
 pf_sdk_sign_key_detached( char *out, size_t cap, const char *json, size_t len, const pf_key *key );
 
@@ -114,6 +120,16 @@ pf_pool_refill_detached( const pf_pool *pool, const pf_key *key ) {
 static int
 pf_pool_end_detached( const pf_pool *pool ) {
   PF_DETACHED( int, pf_pool_end( pool ) );
+}
+
+static int
+pf_armed_keep_detached( const pf_armed_store *store ) {
+  PF_DETACHED( int, pf_armed_keep( store ) );
+}
+
+static int
+pf_armed_close_detached( const pf_armed_store *store ) {
+  PF_DETACHED( int, pf_armed_close( store ) );
 }
 
 static int64_t

@@ -24,6 +24,11 @@ pf_pages_unlock( void ) {
   (void)pthread_mutex_unlock( &pages_mutex );
 }
 
+static void
+lock_in_ram( pf_pages *pages ) {
+  pages->locked = pages->to_be_locked && mlock( pages->start, pages->sz ) == 0;
+}
+
 /* child_after_fork may run with other threads' work cut off in the
    middle: it only wipes, and makes system calls. */
 
@@ -34,7 +39,7 @@ child_after_fork( void ) {
       pf_wipe( p->start, p->sz );
       atomic_store( &p->pid, (int64_t)getpid() );
     }
-    p->locked = mlock( p->start, p->sz ) == 0;
+    lock_in_ram( p );
   }
   pf_pages_unlock();
 }
@@ -80,8 +85,8 @@ register_handlers( void ) {
   return handlers_registered;
 }
 
-int
-pf_pages_map( pf_pages *pages, size_t sz ) {
+static int
+map( pf_pages *pages, size_t sz, int to_be_locked ) {
   if( !register_handlers() ) {
     return PF_ERR_MEMORY;
   }
@@ -94,11 +99,31 @@ pf_pages_map( pf_pages *pages, size_t sz ) {
   pages->start         = start;
   pages->sz            = sz;
   pages->wiped_on_fork = kernel_wipes_on_fork( start, sz );
-  pages->locked        = mlock( start, sz ) == 0;
+  pages->to_be_locked  = to_be_locked;
   pages->next          = all_pages;
+  lock_in_ram( pages );
   atomic_store( &pages->pid, (int64_t)getpid() );
   all_pages = pages;
   return PF_OK;
+}
+
+int
+pf_pages_map( pf_pages *pages, size_t sz ) {
+  return map( pages, sz, 1 );
+}
+
+int
+pf_pages_map_large( pf_pages *pages, size_t sz ) {
+  return map( pages, sz, 0 );
+}
+
+void
+pf_pages_give_back( pf_pages *pages ) {
+#if defined( MADV_DONTNEED )
+  (void)madvise( pages->start, pages->sz, MADV_DONTNEED );
+#else
+  (void)pages;
+#endif
 }
 
 /* A process made by clone(), which ran no handler, on a kernel that
@@ -128,7 +153,7 @@ pf_pages_counts( size_t *mapped, size_t *unlocked ) {
   pf_pages_lock();
   for( pf_pages *p = all_pages; p; p = p->next ) {
     *mapped += 1;
-    *unlocked += !p->locked;
+    *unlocked += p->to_be_locked && !p->locked;
   }
   pf_pages_unlock();
 }

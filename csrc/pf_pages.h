@@ -25,6 +25,7 @@
 typedef struct pf_pages {
   uint8_t           *start;
   size_t             sz;
+  int                to_be_locked;  /* 0: too large a thing for RLIMIT_MEMLOCK */
   int                locked;        /* 1: mlock succeeded in this process */
   int                wiped_on_fork; /* 1: the kernel does it */
   _Atomic( int64_t ) pid;           /* whose content it is, if not; negative: who is wiping */
@@ -37,6 +38,15 @@ typedef struct pf_pages {
    may be small; pages->locked tells. */
 
 int pf_pages_map( pf_pages *pages, size_t sz );
+
+/* pf_pages_map_large does the same without asking for a lock in RAM. */
+
+int pf_pages_map_large( pf_pages *pages, size_t sz );
+
+/* pf_pages_give_back returns the memory behind a large mapping, which the
+   caller has wiped, to the kernel; the mapping stays, and is all zeros. */
+
+void pf_pages_give_back( pf_pages *pages );
 
 /* pf_pages_current makes sure that what is in pages was put there by
    this process.  Costs nothing where the kernel wipes. */
@@ -51,7 +61,7 @@ pf_pages_current( pf_pages *pages ) {
 }
 
 /* pf_pages_counts reports the number of mappings and how many of them
-   are not locked in RAM. */
+   could not be locked in RAM. */
 
 void pf_pages_counts( size_t *mapped, size_t *unlocked );
 

@@ -79,7 +79,7 @@ def test_build_script_takes_the_marked_text_as_it_stands() -> None:
 
 
 # Calls that come back only when something is closed must not hold the GIL meanwhile.
-WITHOUT_ORIGINAL = {"pf_pool_refill_detached"}
+WITHOUT_ORIGINAL = {"pf_pool_refill_detached", "pf_armed_keep_detached", "pf_armed_close_detached"}
 
 
 def test_every_detached_twin_has_the_type_of_its_original() -> None:

@@ -1,0 +1,1242 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+
+#include "check.h"
+#include "fake_sodium.h"
+#include "unframe.h"
+
+#include "pf_armed.h"
+#include "pf_cancel.h"
+#include "pf_frame.h"
+#include "pf_pages.h"
+#include "pf_random.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#if defined( PF_TEST_NO_WIPEONFORK )
+#define NAME "test_armed (fallback)"
+#elif defined( PF_TEST_INTERLEAVED )
+#define NAME "test_armed (interleaved)"
+#else
+#define NAME "test_armed"
+#endif
+
+#define ACCOUNT "JEKNVnkbo3jma5nREBBJCDoXFVeKkD56V3xKrvRmWxFG"
+#define CLIENT_ID "79f948fd-7556-4066-a128-083f3ea49322"
+#define WINDOW 6000      /* ms; due above 2000, stale above 3000 */
+#define SHORT_WINDOW 600 /* due above 200, stale above 300 */
+#define QUICK_WINDOW 8   /* makes the keeper look every ms */
+#define START 1749223343149
+#define INDEX_BITS 20 /* of a handle, as in pf_armed.c */
+
+/* Time stands still unless a test moves it: this is the clock_gettime that
+   the core gets. */
+
+static _Atomic( int64_t ) wall_ms      = START;
+static _Atomic( int64_t ) monotonic_ms = 5000;
+static atomic_int         clocks_fail;
+
+static _Thread_local void ( *once_clocks_are_read )( void );
+
+int
+clock_gettime( clockid_t clock, struct timespec *now ) {
+  int64_t const ms             = atomic_load( clock == CLOCK_REALTIME ? &wall_ms : &monotonic_ms );
+  void ( *const then )( void ) = clock == CLOCK_REALTIME ? NULL : once_clocks_are_read;
+  if( then ) {
+    once_clocks_are_read = NULL;
+    then();
+  }
+  if( atomic_load( &clocks_fail ) ) {
+    return -1;
+  }
+  now->tv_sec  = ms / 1000;
+  now->tv_nsec = ms % 1000 * 1000000;
+  return 0;
+}
+
+static void
+pass( int64_t ms ) {
+  atomic_fetch_add( &monotonic_ms, ms );
+  atomic_fetch_add( &wall_ms, ms );
+}
+
+/* Every mask key is different from all others, so that a test can tell if
+   one is used twice. */
+
+static atomic_uint inverted_mask; /* the last one */
+
+static void
+random_with_different_masks( unsigned char *out, unsigned long long n ) {
+  static atomic_uint count;
+  if( n != PF_MASK_SZ ) {
+    fake_random( out, n );
+    return;
+  }
+  uint32_t const different = ( atomic_fetch_add( &count, 1 ) + 1 ) * UINT32_C( 2654435761 );
+  memcpy( out, &different, PF_MASK_SZ );
+  atomic_store( &inverted_mask, ~different );
+}
+
+static uint8_t const seed[PF_SEED_SZ] = { 1, 2, 3 };
+static pf_key        key;
+static pf_template   order;       /* WINDOW */
+static pf_template   short_order; /* SHORT_WINDOW */
+static pf_template   quick_order; /* QUICK_WINDOW */
+
+static void
+make( pf_template *t, const pf_key *with, int64_t window ) {
+  CHECK( pf_template_make( t, PF_CANCEL_ORDER, with, NULL, ACCOUNT, strlen( ACCOUNT ), "", 0, "BTC", 3, 0,
+                           window ) == PF_OK );
+}
+
+static uint64_t
+take_number( void ) {
+  uint64_t number;
+  CHECK( pf_id_reserve( &number, 1 ) == PF_OK );
+  return number;
+}
+
+static void
+open_store( pf_armed_store *store ) {
+  CHECK( pf_armed_open( store ) == PF_OK );
+}
+
+static int64_t
+add( const pf_armed_store *store, const pf_template *t, uint64_t order_id, uint64_t number ) {
+  return pf_armed_add( store, t, order_id, NULL, 0, number );
+}
+
+static int64_t
+arm( const pf_armed_store *store, const pf_template *t, uint64_t order_id ) {
+  int64_t const handle = add( store, t, order_id, take_number() );
+  CHECK( handle >= 0 );
+  return handle;
+}
+
+static int64_t
+fire( const pf_armed_store *store, int64_t handle ) {
+  char out[PF_FRAME_MAX];
+  return pf_armed_fire( out, sizeof( out ), store, handle );
+}
+
+static uint64_t
+count_armed( const pf_armed_store *store ) {
+  uint64_t armed;
+  uint64_t resigned;
+  CHECK( pf_armed_counts( store, &armed, &resigned ) == PF_OK );
+  return armed;
+}
+
+static uint64_t
+count_resigned( const pf_armed_store *store ) {
+  uint64_t armed;
+  uint64_t resigned;
+  CHECK( pf_armed_counts( store, &armed, &resigned ) == PF_OK );
+  return resigned;
+}
+
+static int
+same_place( int64_t a, int64_t b ) {
+  return ( ( a ^ b ) & ( ( (int64_t)1 << INDEX_BITS ) - 1 ) ) == 0;
+}
+
+/* What comes out, taken apart. */
+
+typedef struct {
+  int64_t  timestamp;
+  uint64_t number; /* of the request id */
+  uint64_t order_id;
+  uint32_t mask;
+} fired;
+
+/* take_apart checks that a frame is whole: that it is the very frame that
+   signing its order at its time with its number must give. */
+
+static fired
+take_apart( char *frame, int64_t frame_len, const pf_template *t ) {
+  uint8_t const *text;
+  char           again[PF_REQUEST_MAX + 1];
+  char           copy[PF_REQUEST_MAX + 1];
+  fired          f;
+  size_t const   len = unframed( (uint8_t *)frame, frame_len, &text, (uint8_t *)&f.mask );
+  CHECK( len < sizeof( copy ) );
+  memcpy( copy, text, len );
+  copy[len]             = 0;
+  const char *timestamp = strstr( copy, "\"timestamp\":" );
+  const char *order_id  = strstr( copy, "\"order_id\":" );
+  CHECK( timestamp != NULL );
+  f.timestamp = strtoll( timestamp + 12, NULL, 10 );
+  f.order_id  = order_id ? strtoull( order_id + 11, NULL, 10 ) : 0;
+  f.number    = strtoull( copy + 7 + PF_ID_PREFIX_LEN, NULL, 16 );
+  int64_t const n =
+      order_id ? pf_cancel_order_id( again, sizeof( again ), t, f.order_id, f.timestamp, f.number, NULL, 0 )
+               : pf_cancel_client_order_id( again, sizeof( again ), t, CLIENT_ID, strlen( CLIENT_ID ),
+                                            f.timestamp, f.number, NULL, 0 );
+  CHECK( n == (int64_t)len );
+  CHECK( memcmp( again, copy, len ) == 0 );
+  return f;
+}
+
+static fired
+fire_whole( const pf_armed_store *store, int64_t handle, const pf_template *t ) {
+  char          frame[PF_FRAME_MAX];
+  int64_t const len = pf_armed_fire( frame, sizeof( frame ), store, handle );
+  CHECK( len > 0 );
+  return take_apart( frame, len, t );
+}
+
+/* A keeper in a thread of its own. */
+
+static void *
+keep( void *store ) {
+  int const rc = pf_armed_keep( store );
+  CHECK( rc == PF_OK || rc == PF_ERR_CLOSED ); /* closed before it came */
+  return NULL;
+}
+
+static pthread_t
+start_keeper( pf_armed_store *store ) {
+  pthread_t keeper;
+  CHECK( pthread_create( &keeper, NULL, keep, store ) == 0 );
+  return keeper;
+}
+
+static void
+close_kept( const pf_armed_store *store, pthread_t keeper ) {
+  CHECK( pf_armed_close( store ) == PF_OK );
+  CHECK( pthread_join( keeper, NULL ) == 0 );
+}
+
+static void
+pause_briefly( void ) {
+  struct timespec const briefly = { 0, 200000 };
+  (void)nanosleep( &briefly, NULL );
+}
+
+static void
+wait_until_resigned( const pf_armed_store *store, uint64_t times ) {
+  while( count_resigned( store ) < times ) {
+    pause_briefly();
+  }
+}
+
+/* Looking for bytes anywhere in the memory of this process.  The needle
+   comes inverted, so as not to find itself.  What the sanitizers map is
+   far larger than anything of ours. */
+
+#define LARGE_MAPPING ( (size_t)256 << 20 )
+#define NEEDLE_SZ 40
+
+#if defined( __clang__ ) || defined( __GNUC__ )
+__attribute__( ( no_sanitize( "address", "undefined", "thread" ) ) )
+#endif
+static int
+stands_at( const volatile uint8_t *bytes, const uint8_t inverted[NEEDLE_SZ] ) {
+  size_t i = 0;
+  while( i < NEEDLE_SZ && ( bytes[i] ^ inverted[i] ) == 0xff ) {
+    i++;
+  }
+  return i == NEEDLE_SZ;
+}
+
+#if defined( __clang__ ) || defined( __GNUC__ )
+__attribute__( ( no_sanitize( "address", "undefined", "thread" ) ) )
+#endif
+static int
+stands_anywhere( const uint8_t inverted[NEEDLE_SZ] ) {
+  FILE *maps = fopen( "/proc/self/maps", "r" );
+  char  line[512];
+  int   found = 0;
+  CHECK( maps != NULL );
+  while( fgets( line, sizeof( line ), maps ) ) {
+    unsigned long long start;
+    unsigned long long end;
+    char               mode[8];
+    CHECK( sscanf( line, "%llx-%llx %7s", &start, &end, mode ) == 3 );
+    if( strncmp( mode, "rw", 2 ) != 0 || end - start > LARGE_MAPPING ) {
+      continue;
+    }
+    for( unsigned long long at = start; at + NEEDLE_SZ <= end && !found; at++ ) {
+      found = stands_at( (const volatile uint8_t *)(uintptr_t)at, inverted );
+    }
+  }
+  fclose( maps );
+  return found;
+}
+
+static void
+invert( uint8_t inverted[NEEDLE_SZ], const void *bytes ) {
+  for( size_t i = 0; i < NEEDLE_SZ; i++ ) {
+    inverted[i] = ( uint8_t ) ~( (const uint8_t *)bytes )[i];
+  }
+}
+
+/* The tests. */
+
+static void
+test_unbound( void ) {
+  pf_armed_store none = { NULL, 0 };
+  uint64_t       counts[2];
+  CHECK( pf_armed_open( &none ) == PF_ERR_UNBOUND );
+  CHECK( fire( &none, 0 ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_drop( &none, 0 ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_counts( &none, &counts[0], &counts[1] ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_keep( &none ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_close( &none ) == PF_ERR_CLOSED );
+}
+
+static void
+test_fired_once( void ) {
+  pf_armed_store store;
+  uint64_t const number = take_number();
+  open_store( &store );
+  int64_t const by_id        = add( &store, &order, UINT64_MAX, number );
+  int64_t const by_client_id = pf_armed_add( &store, &order, 0, CLIENT_ID, strlen( CLIENT_ID ), take_number() );
+  CHECK( by_id >= 0 && by_client_id >= 0 && by_id != by_client_id );
+  CHECK( count_armed( &store ) == 2 );
+  pass( 1000 );
+
+  fired const first = fire_whole( &store, by_id, &order );
+  CHECK( first.order_id == UINT64_MAX && first.number == number );
+  CHECK( first.timestamp == atomic_load( &wall_ms ) - 1000 );
+  fired const second = fire_whole( &store, by_client_id, &order );
+  CHECK( second.order_id == 0 && second.number == number + 1 );
+  CHECK( second.mask != first.mask );
+
+  CHECK( fire( &store, by_id ) == PF_ERR_SPENT );
+  CHECK( fire( &store, by_client_id ) == PF_ERR_SPENT );
+  CHECK( pf_armed_drop( &store, by_id ) == PF_ERR_SPENT );
+  CHECK( count_armed( &store ) == 0 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
+static void
+test_dropped( void ) {
+  pf_armed_store store;
+  open_store( &store );
+  int64_t const handle = arm( &store, &order, 1 );
+  CHECK( pf_armed_drop( &store, handle ) == PF_OK );
+  CHECK( pf_armed_drop( &store, handle ) == PF_ERR_SPENT );
+  CHECK( fire( &store, handle ) == PF_ERR_SPENT );
+  CHECK( count_armed( &store ) == 0 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
+/* Whoever comes to the place of an entry that is gone has another handle. */
+
+static void
+test_handles( void ) {
+  pf_armed_store store;
+  pf_armed_store other;
+  open_store( &store );
+  open_store( &other );
+  int64_t const gone = arm( &store, &order, 1 );
+  CHECK( pf_armed_drop( &store, gone ) == PF_OK );
+  int64_t const handle = arm( &store, &order, 2 );
+  CHECK( handle != gone && same_place( handle, gone ) );
+  CHECK( fire( &store, gone ) == PF_ERR_SPENT );
+  CHECK( pf_armed_drop( &store, gone ) == PF_ERR_SPENT );
+
+  for( unsigned bit = 0; bit < 64; bit++ ) {
+    int64_t const wrong = (int64_t)( (uint64_t)handle ^ (uint64_t)1 << bit );
+    CHECK( fire( &store, wrong ) == PF_ERR_SPENT );
+    CHECK( pf_armed_drop( &store, wrong ) == PF_ERR_SPENT );
+  }
+  CHECK( fire( &store, -1 ) == PF_ERR_SPENT );
+  CHECK( fire( &store, 0 ) == PF_ERR_SPENT );
+  CHECK( fire( &store, INT64_MIN ) == PF_ERR_SPENT );
+  CHECK( fire( &store, INT64_MAX ) == PF_ERR_SPENT );
+
+  CHECK( fire( &other, handle ) == PF_ERR_SPENT );
+  CHECK( pf_armed_drop( &other, handle ) == PF_ERR_SPENT );
+  CHECK( fire_whole( &store, handle, &order ).order_id == 2 );
+
+  int64_t const left_over = arm( &store, &order, 3 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  CHECK( pf_armed_close( &store ) == PF_ERR_CLOSED );
+  CHECK( fire( &store, left_over ) == PF_ERR_CLOSED );
+  CHECK( add( &store, &order, 1, take_number() ) == PF_ERR_CLOSED );
+  /* The same place, opened anew: neither old handle opens anything. */
+  pf_armed_store successor;
+  open_store( &successor );
+  CHECK( successor.place == store.place );
+  int64_t const in_its_place = arm( &successor, &order, 4 );
+  CHECK( same_place( in_its_place, left_over ) );
+  CHECK( fire( &store, in_its_place ) == PF_ERR_CLOSED );
+  CHECK( fire( &successor, left_over ) == PF_ERR_SPENT );
+  CHECK( pf_armed_keep( &store ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_close( &store ) == PF_ERR_CLOSED );
+  CHECK( fire_whole( &successor, in_its_place, &order ).order_id == 4 );
+  CHECK( pf_armed_close( &successor ) == PF_OK );
+  CHECK( pf_armed_close( &other ) == PF_OK );
+}
+
+static void
+test_refused( void ) {
+  pf_armed_store store;
+  pf_template    of_closed_key;
+  pf_template    of_all;
+  pf_template    with_pool = order;
+  pf_key         closed;
+  uint8_t        pubkey[PF_PUBKEY_SZ];
+  uint64_t const number = take_number();
+  CHECK( pf_key_open( &closed, pubkey, seed ) == PF_OK );
+  make( &of_closed_key, &closed, WINDOW );
+  CHECK( pf_key_close( &closed ) == PF_OK );
+  CHECK( pf_template_make( &of_all, PF_CANCEL_ALL, &key, NULL, ACCOUNT, strlen( ACCOUNT ), "", 0, "", 0, 0,
+                           WINDOW ) == PF_OK );
+  with_pool.pool.place = &with_pool;
+
+  open_store( &store );
+  int64_t const first = arm( &store, &order, 1 );
+  CHECK( pf_armed_drop( &store, first ) == PF_OK );
+  CHECK( add( &store, &order, 1, 0 ) == PF_ERR_ARGUMENT );
+  CHECK( add( &store, &with_pool, 1, number ) == PF_ERR_ARGUMENT );
+  CHECK( add( &store, &of_all, 1, number ) == PF_ERR_ARGUMENT );
+  CHECK( add( &store, &of_closed_key, 1, number ) == PF_ERR_CLOSED );
+  CHECK( add( &store, &order, 1, number + 1000 ) == PF_ERR_FORKED ); /* a number that nobody reserved */
+  CHECK( pf_armed_add( &store, &order, 0, CLIENT_ID, 35, number ) == PF_ERR_ARGUMENT );
+  CHECK( pf_armed_add( &store, &order, 0, CLIENT_ID "0", 37, number ) == PF_ERR_ARGUMENT );
+  CHECK( pf_armed_add( &store, &order, 0, "79F948FD-7556-4066-A128-083F3EA49322", 36, number ) ==
+         PF_ERR_ARGUMENT );
+  atomic_store( &clocks_fail, 1 );
+  CHECK( add( &store, &order, 1, number ) == PF_ERR_CLOCK );
+  atomic_store( &clocks_fail, 0 );
+  atomic_store( &fake_signing_fails, 1 );
+  CHECK( add( &store, &order, 1, number ) == PF_ERR_SODIUM );
+  atomic_store( &fake_signing_fails, 0 );
+  CHECK( count_armed( &store ) == 0 );
+
+  int64_t const next = arm( &store, &order, 1 ); /* none of them kept its place */
+  CHECK( same_place( next, first ) );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
+/* Nothing is spent when there is no room, or no clock to tell its age. */
+
+static void
+test_nothing_is_spent_in_vain( void ) {
+  pf_armed_store store;
+  char           out[2 * PF_FRAME_MAX];
+  int64_t        ends[2] = { 7, 7 };
+  open_store( &store );
+  int64_t const handles[2] = { arm( &store, &order, 1 ), arm( &store, &order, 2 ) };
+  memset( out, 0x5a, sizeof( out ) );
+  CHECK( pf_armed_fire( out, PF_FRAME_MAX - 1, &store, handles[0] ) == PF_ERR_CAPACITY );
+  CHECK( pf_armed_fire( out, 0, &store, handles[0] ) == PF_ERR_CAPACITY );
+  CHECK( pf_armed_fire_many( out, sizeof( out ) - 1, &store, handles, 2, ends ) == PF_ERR_CAPACITY );
+  CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, SIZE_MAX, ends ) == PF_ERR_CAPACITY );
+  atomic_store( &clocks_fail, 1 );
+  CHECK( pf_armed_fire( out, sizeof( out ), &store, handles[0] ) == PF_ERR_CLOCK );
+  CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, 2, ends ) == PF_ERR_CLOCK );
+  atomic_store( &clocks_fail, 0 );
+  for( size_t i = 0; i < sizeof( out ); i++ ) {
+    CHECK( out[i] == 0x5a );
+  }
+  CHECK( ends[0] == 7 && ends[1] == 7 );
+  CHECK( count_armed( &store ) == 2 );
+  CHECK( fire_whole( &store, handles[0], &order ).order_id == 1 );
+  CHECK( fire_whole( &store, handles[1], &order ).order_id == 2 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
+static void
+test_fire_many( void ) {
+  enum { MANY = 40 };
+  static char    out[( MANY + 2 ) * PF_FRAME_MAX];
+  pf_armed_store store;
+  int64_t        handles[MANY + 2];
+  int64_t        ends[MANY + 2];
+  open_store( &store );
+  for( unsigned i = 0; i < MANY; i++ ) {
+    handles[i] = arm( &store, &order, i + 1 );
+  }
+  CHECK( pf_armed_drop( &store, handles[3] ) == PF_OK );
+  handles[MANY]     = handles[5]; /* twice */
+  handles[MANY + 1] = -1;
+
+  int64_t const total = pf_armed_fire_many( out, sizeof( out ), &store, handles, MANY + 2, ends );
+  int64_t       start = 0;
+  for( unsigned i = 0; i < MANY; i++ ) {
+    if( i == 3 ) {
+      CHECK( ends[i] == PF_ERR_SPENT );
+      continue;
+    }
+    CHECK( ends[i] > start );
+    CHECK( take_apart( out + start, ends[i] - start, &order ).order_id == i + 1 );
+    start = ends[i];
+  }
+  CHECK( ends[MANY] == PF_ERR_SPENT && ends[MANY + 1] == PF_ERR_SPENT );
+  CHECK( total == start );
+  CHECK( count_armed( &store ) == 0 );
+  CHECK( pf_armed_fire_many( out, 0, &store, NULL, 0, NULL ) == 0 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, 1, ends ) == PF_ERR_CLOSED );
+}
+
+/* Age, by each clock alone. */
+
+static int64_t
+fire_after( int64_t monotonic, int64_t wall ) {
+  pf_armed_store store;
+  open_store( &store );
+  int64_t const handle = arm( &store, &order, 1 );
+  atomic_fetch_add( &monotonic_ms, monotonic );
+  atomic_fetch_add( &wall_ms, wall );
+  int64_t const rc = fire( &store, handle );
+  CHECK( count_armed( &store ) == 0 );
+  CHECK( fire( &store, handle ) == PF_ERR_SPENT ); /* also if it was stale */
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  return rc;
+}
+
+static void
+test_stale( void ) {
+  CHECK( fire_after( 0, 0 ) > 0 );
+  CHECK( fire_after( WINDOW / 2, WINDOW / 2 ) > 0 );
+  CHECK( fire_after( WINDOW / 2 + 1, 0 ) == PF_ERR_STALE );
+  CHECK( fire_after( 0, WINDOW / 2 + 1 ) == PF_ERR_STALE );
+  CHECK( fire_after( 0, -1 ) == PF_ERR_STALE ); /* nothing stamped in the future */
+  CHECK( fire_after( 100, -3600000 ) == PF_ERR_STALE );
+  CHECK( fire_after( 0, (int64_t)1 << 40 ) == PF_ERR_STALE );
+  atomic_store( &wall_ms, START );
+}
+
+static void
+test_stale_among_many( void ) {
+  pf_armed_store store;
+  char           out[3 * PF_FRAME_MAX];
+  int64_t        ends[3];
+  open_store( &store );
+  int64_t handles[3];
+  handles[0] = arm( &store, &order, 1 );
+  handles[1] = arm( &store, &short_order, 2 );
+  pass( SHORT_WINDOW / 2 + 1 );
+  handles[2]          = arm( &store, &order, 3 );
+  int64_t const total = pf_armed_fire_many( out, sizeof( out ), &store, handles, 3, ends );
+  CHECK( ends[1] == PF_ERR_STALE && ends[2] == total );
+  CHECK( take_apart( out, ends[0], &order ).order_id == 1 );
+  CHECK( take_apart( out + ends[0], ends[2] - ends[0], &order ).order_id == 3 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
+static void
+test_any_window( void ) {
+  int64_t const windows[] = { 1, 2, 3, INT64_MAX };
+  for( size_t i = 0; i < sizeof( windows ) / sizeof( windows[0] ); i++ ) {
+    pf_armed_store store;
+    pf_template    t;
+    open_store( &store );
+    make( &t, &key, windows[i] );
+    int64_t const now   = arm( &store, &t, 1 );
+    int64_t const later = arm( &store, &t, 1 );
+    CHECK( fire_whole( &store, now, &t ).order_id == 1 );
+    pass( 2 );
+    CHECK( fire( &store, later ) == PF_ERR_STALE || windows[i] == INT64_MAX );
+    CHECK( pf_armed_close( &store ) == PF_OK );
+  }
+}
+
+/* The keeper. */
+
+static void
+test_keeper( void ) {
+  pf_armed_store store;
+  uint64_t const number = take_number();
+  open_store( &store );
+  pthread_t const keeper  = start_keeper( &store );
+  int64_t const   old_one = arm( &store, &order, 1 ); /* is not due when the short one is */
+  int64_t const   kept    = add( &store, &short_order, 2, number );
+  CHECK( kept >= 0 );
+  for( unsigned times = 1; times <= 5; times++ ) {
+    pass( SHORT_WINDOW / 3 + 1 );
+    wait_until_resigned( &store, times );
+    CHECK( count_resigned( &store ) == times ); /* that one alone: they are looked at in order */
+  }
+  fired const f = fire_whole( &store, kept, &short_order );
+  CHECK( f.number == number && f.order_id == 2 );
+  CHECK( f.timestamp == atomic_load( &wall_ms ) );
+  CHECK( fire_whole( &store, old_one, &order ).timestamp == f.timestamp - 5 * ( SHORT_WINDOW / 3 + 1 ) );
+
+  CHECK( pf_armed_keep( &store ) == PF_ERR_ARGUMENT ); /* one keeper is enough */
+  close_kept( &store, keeper );
+  CHECK( pf_armed_keep( &store ) == PF_ERR_CLOSED );
+}
+
+/* The wall clock was set back, or forward: nothing is fired that is
+   stamped in the future or long ago, until the keeper has signed it anew. */
+
+static void
+test_keeper_after_the_clock_was_set( void ) {
+  pf_armed_store store;
+  open_store( &store );
+  pthread_t const keeper = start_keeper( &store );
+  for( uint64_t i = 1; i <= 2; i++ ) {
+    int64_t const handle = arm( &store, &order, 1 );
+    atomic_fetch_add( &wall_ms, i == 1 ? -3600000 : 7200000 );
+    wait_until_resigned( &store, i );
+    CHECK( fire_whole( &store, handle, &order ).timestamp == atomic_load( &wall_ms ) );
+  }
+  close_kept( &store, keeper );
+  atomic_store( &wall_ms, START );
+}
+
+/* A key that is closed: its cancels become stale, and keep nobody from
+   keeping the others. */
+
+static void
+test_keeper_and_closed_key( void ) {
+  pf_armed_store store;
+  pf_template    of_closed_key;
+  pf_key         closed;
+  uint8_t        pubkey[PF_PUBKEY_SZ];
+  CHECK( pf_key_open( &closed, pubkey, seed ) == PF_OK );
+  make( &of_closed_key, &closed, SHORT_WINDOW );
+  open_store( &store );
+  pthread_t const keeper = start_keeper( &store );
+  int64_t const   left   = arm( &store, &of_closed_key, 1 );
+  int64_t const   fine   = arm( &store, &short_order, 2 );
+  CHECK( pf_key_close( &closed ) == PF_OK );
+  CHECK( fire_whole( &store, arm( &store, &short_order, 3 ), &short_order ).order_id == 3 );
+  for( uint64_t times = 1; times <= 2; times++ ) {
+    pass( SHORT_WINDOW / 3 + 1 );
+    wait_until_resigned( &store, times );
+    CHECK( count_resigned( &store ) == times );
+  }
+  CHECK( fire( &store, left ) == PF_ERR_STALE );
+  CHECK( fire_whole( &store, fine, &short_order ).order_id == 2 );
+  close_kept( &store, keeper );
+}
+
+static void
+test_close_ends_a_keeper_that_works( void ) {
+  pf_armed_store store;
+  open_store( &store );
+  for( unsigned i = 0; i < 2000; i++ ) {
+    (void)arm( &store, &quick_order, i );
+  }
+  pthread_t const keeper = start_keeper( &store );
+  pass( QUICK_WINDOW );
+  wait_until_resigned( &store, 1 );
+  close_kept( &store, keeper );
+}
+
+/* In the middle of a signature of the keeper, everything else goes on. */
+
+static pf_armed_store     shared;
+static _Atomic( int64_t ) shared_handle;
+static atomic_int         shared_step; /* 0: before, 1: seen by the keeper */
+static void ( *meanwhile )( void );
+
+static void
+once_while_signing( void ) {
+  if( !atomic_load( &shared_step ) ) {
+    atomic_store( &fake_while_signing, NULL );
+    meanwhile();
+    atomic_store( &shared_step, 1 );
+  }
+}
+
+static void
+fire_meanwhile( void ) {
+  fired const f = fire_whole( &shared, atomic_load( &shared_handle ), &order );
+  CHECK( f.timestamp == atomic_load( &wall_ms ) - ( WINDOW / 3 + 1 ) ); /* the old one, whole */
+  CHECK( fire( &shared, atomic_load( &shared_handle ) ) == PF_ERR_SPENT );
+  CHECK( pf_armed_drop( &shared, atomic_load( &shared_handle ) ) == PF_ERR_SPENT );
+}
+
+static void
+drop_meanwhile( void ) {
+  CHECK( pf_armed_drop( &shared, atomic_load( &shared_handle ) ) == PF_OK );
+  CHECK( fire( &shared, atomic_load( &shared_handle ) ) == PF_ERR_SPENT );
+}
+
+/* The entry stays the keeper's until it is done with it. */
+
+static void
+replace_meanwhile( void ) {
+  int64_t const gone = atomic_load( &shared_handle );
+  CHECK( pf_armed_drop( &shared, gone ) == PF_OK );
+  int64_t const next = arm( &shared, &order, 3 );
+  CHECK( !same_place( next, gone ) );
+  CHECK( fire_whole( &shared, next, &order ).order_id == 3 );
+}
+
+static void
+nothing_meanwhile( void ) {
+}
+
+static void
+while_resigning( void ( *what )( void ) ) {
+  open_store( &shared );
+  atomic_store( &shared_handle, arm( &shared, &order, 1 ) );
+  (void)arm( &shared, &quick_order, 2 );
+  meanwhile = what;
+  atomic_store( &shared_step, 0 );
+  pass( WINDOW / 3 + 1 ); /* both are due, and looked at in this order */
+  atomic_store( &fake_while_signing, once_while_signing );
+  pthread_t const keeper = start_keeper( &shared );
+  wait_until_resigned( &shared, what == nothing_meanwhile ? 2 : 1 );
+  CHECK( atomic_load( &shared_step ) == 1 );
+  if( what == nothing_meanwhile ) {
+    fired const f = fire_whole( &shared, atomic_load( &shared_handle ), &order );
+    CHECK( f.timestamp == atomic_load( &wall_ms ) );
+  }
+  /* The place is free again, once and for one. */
+  int64_t const again = arm( &shared, &order, 4 );
+  int64_t const more  = arm( &shared, &order, 5 );
+  CHECK( same_place( again, atomic_load( &shared_handle ) ) && !same_place( again, more ) );
+  CHECK( fire_whole( &shared, again, &order ).order_id == 4 );
+  CHECK( fire_whole( &shared, more, &order ).order_id == 5 );
+  CHECK( count_armed( &shared ) == 1 );
+  close_kept( &shared, keeper );
+}
+
+static void
+test_meanwhile( void ) {
+  while_resigning( fire_meanwhile );
+  while_resigning( drop_meanwhile );
+  while_resigning( replace_meanwhile );
+  while_resigning( nothing_meanwhile );
+}
+
+/* A frame that the keeper signs after fire() has read the clocks is not
+   from the future. */
+
+static void
+resign_now( void ) {
+  pass( SHORT_WINDOW / 3 + 1 );
+  wait_until_resigned( &shared, 1 );
+}
+
+static void
+test_signed_since_the_clocks_were_read( void ) {
+  open_store( &shared );
+  int64_t const   handle = arm( &shared, &short_order, 1 );
+  pthread_t const keeper = start_keeper( &shared );
+  once_clocks_are_read   = resign_now;
+  CHECK( fire_whole( &shared, handle, &short_order ).timestamp == atomic_load( &wall_ms ) );
+  CHECK( once_clocks_are_read == NULL );
+  close_kept( &shared, keeper );
+}
+
+/* While a cancel is armed its frame stands, masked, in its entry; message
+   and signature stand nowhere.  When it was fired, dropped, replaced, too
+   old, or the store is closed, nothing is left.  The traces are bytes out
+   of the signature: as such, in base58, and masked. */
+
+#define IN_SIGNATURE 144 /* where in the text: account and id are of fixed length */
+
+typedef struct {
+  uint8_t signature[NEEDLE_SZ];
+  uint8_t text[NEEDLE_SZ];
+  uint8_t masked[NEEDLE_SZ];
+} traces;
+
+static traces
+traces_of( uint64_t order_id, uint64_t number ) {
+  char          message[512];
+  char          text[PF_REQUEST_MAX];
+  uint8_t       signature[PF_SIGNATURE_SZ];
+  traces        tr;
+  unsigned      mask   = ~atomic_load( &inverted_mask );
+  int64_t const now    = atomic_load( &wall_ms );
+  int const     length = snprintf( message, sizeof( message ),
+                                   "{\"data\":{\"order_id\":%" PRIu64
+                                   ",\"symbol\":\"BTC\"},\"expiry_window\":%d,\"timestamp\":%" PRId64
+                                   ",\"type\":\"cancel_order\"}",
+                                   order_id, WINDOW, now );
+  fake_signature_of( signature, seed, message, (size_t)length );
+  CHECK( pf_cancel_order_id( text, sizeof( text ), &order, order_id, now, number, NULL, 0 ) > 300 );
+  invert( tr.signature, signature );
+  invert( tr.text, text + IN_SIGNATURE );
+  for( size_t i = 0; i < NEEDLE_SZ; i++ ) {
+    tr.masked[i] = tr.text[i] ^ ( (uint8_t *)&mask )[i % PF_MASK_SZ];
+  }
+  pf_wipe( text, sizeof( text ) );
+  pf_wipe( message, sizeof( message ) );
+  pf_wipe( signature, sizeof( signature ) );
+  pf_sodium_wipe_stack();
+  return tr;
+}
+
+static int64_t
+arm_and_trace( const pf_armed_store *store, traces *tr ) {
+  static uint64_t order_id = 4000;
+  uint64_t const  number   = take_number();
+  int64_t const   handle   = add( store, &order, ++order_id, number );
+  CHECK( handle >= 0 );
+  *tr = traces_of( order_id, number );
+  CHECK( stands_anywhere( tr->masked ) );
+  CHECK( !stands_anywhere( tr->signature ) );
+  CHECK( !stands_anywhere( tr->text ) );
+  return handle;
+}
+
+static void
+check_gone( const traces *tr ) {
+  CHECK( !stands_anywhere( tr->masked ) );
+  CHECK( !stands_anywhere( tr->signature ) );
+  CHECK( !stands_anywhere( tr->text ) );
+}
+
+static void
+test_no_traces( void ) {
+  pf_armed_store store;
+  traces         tr;
+  static char    out[PF_FRAME_MAX];
+  open_store( &store );
+
+  int64_t handle = arm_and_trace( &store, &tr );
+  CHECK( pf_armed_fire( out, sizeof( out ), &store, handle ) > 300 );
+  pf_wipe( out, sizeof( out ) );
+  check_gone( &tr );
+
+  handle = arm_and_trace( &store, &tr );
+  CHECK( pf_armed_drop( &store, handle ) == PF_OK );
+  check_gone( &tr );
+
+  handle = arm_and_trace( &store, &tr );
+  pass( WINDOW / 2 + 1 );
+  CHECK( pf_armed_fire( out, sizeof( out ), &store, handle ) == PF_ERR_STALE );
+  check_gone( &tr );
+
+  pthread_t const keeper = start_keeper( &store );
+  (void)arm_and_trace( &store, &tr );
+  int64_t const after = arm( &store, &order, 1 );
+  pass( WINDOW / 3 + 1 );
+  wait_until_resigned( &store, 2 ); /* the first was put away before the second was signed */
+  check_gone( &tr );
+  CHECK( pf_armed_drop( &store, after ) == PF_OK );
+
+  (void)arm_and_trace( &store, &tr );
+  close_kept( &store, keeper );
+  check_gone( &tr );
+}
+
+/* Forked children have nothing armed, and no close to wait for. */
+
+static void
+check_nothing_is_armed( const pf_armed_store *store, int64_t handle ) {
+  char     out[PF_FRAME_MAX];
+  int64_t  end;
+  uint64_t counts[2];
+  memset( out, 0x5a, sizeof( out ) );
+  CHECK( pf_armed_fire( out, sizeof( out ), store, handle ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_fire_many( out, sizeof( out ), store, &handle, 1, &end ) == PF_ERR_CLOSED );
+  CHECK( out[0] == 0x5a && out[PF_FRAME_MAX - 1] == 0x5a );
+  CHECK( pf_armed_drop( store, handle ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_counts( store, &counts[0], &counts[1] ) == PF_ERR_CLOSED );
+  CHECK( add( store, &order, 1, 1 ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_keep( store ) == PF_ERR_CLOSED );
+  CHECK( pf_armed_close( store ) == PF_ERR_CLOSED );
+}
+
+static void
+arm_in_child( int64_t handle_of_parent ) {
+  pf_armed_store store;
+  pf_template    t;
+  pf_key         own_key;
+  uint8_t        pubkey[PF_PUBKEY_SZ];
+  CHECK( pf_key_open( &own_key, pubkey, seed ) == PF_OK );
+  make( &t, &own_key, WINDOW );
+  open_store( &store );
+  CHECK( fire( &store, handle_of_parent ) == PF_ERR_SPENT );
+  int64_t const handle = arm( &store, &t, 7 );
+  CHECK( fire( &store, handle_of_parent ) == PF_ERR_SPENT );
+  CHECK( fire_whole( &store, handle, &t ).order_id == 7 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
+static void
+test_fork( void ) {
+  pf_armed_store store;
+  traces         tr;
+  open_store( &store );
+  pthread_t const keeper = start_keeper( &store );
+  int64_t const   handle = arm_and_trace( &store, &tr );
+  pid_t const     child  = fork();
+  if( child == 0 ) {
+    check_gone( &tr );
+    check_nothing_is_armed( &store, handle );
+    arm_in_child( handle );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+  CHECK( fire_whole( &store, handle, &order ).timestamp == atomic_load( &wall_ms ) );
+  close_kept( &store, keeper );
+}
+
+/* A child that libc knows nothing of. */
+
+static void
+test_clone( void ) {
+#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
+  pf_armed_store store;
+  open_store( &store );
+  int64_t const handle = arm( &store, &order, 1 );
+  long const    child  = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
+  CHECK( child >= 0 );
+  if( child == 0 ) {
+    check_nothing_is_armed( &store, handle );
+    arm_in_child( handle );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  CHECK( fire_whole( &store, handle, &order ).order_id == 1 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+#endif
+}
+
+static void
+test_forks_while_resigning( void ) {
+  enum { ENTRIES = 50, FORKS = 30 };
+  pf_armed_store store;
+  int64_t        handles[ENTRIES];
+  open_store( &store );
+  for( unsigned i = 0; i < ENTRIES; i++ ) {
+    handles[i] = arm( &store, &quick_order, i + 1 );
+  }
+  pthread_t const keeper = start_keeper( &store );
+  for( unsigned i = 1; i <= FORKS; i++ ) {
+    pass( QUICK_WINDOW / 3 + 1 );
+    wait_until_resigned( &store, ( i - 1 ) * ENTRIES + ENTRIES / 2 ); /* in the middle of it */
+    pid_t const child = fork();
+    if( child == 0 ) {
+      check_nothing_is_armed( &store, handles[0] );
+      _exit( 0 );
+    }
+    CHECK_CHILD_ENDS_WELL( child );
+    wait_until_resigned( &store, i * ENTRIES );
+  }
+  for( unsigned i = 0; i < ENTRIES; i++ ) {
+    CHECK( fire_whole( &store, handles[i], &quick_order ).order_id == i + 1 );
+  }
+  close_kept( &store, keeper );
+}
+
+/* Ten thousand. */
+
+#define LOTS 10000
+
+static size_t
+resident_bytes( void ) {
+  FILE              *statm = fopen( "/proc/self/statm", "r" );
+  unsigned long long pages = 0;
+  CHECK( statm != NULL );
+  CHECK( fscanf( statm, "%*u %llu", &pages ) == 1 );
+  fclose( statm );
+  return (size_t)pages * (size_t)sysconf( _SC_PAGESIZE );
+}
+
+static size_t
+mappings( void ) {
+  size_t mapped;
+  size_t unlocked;
+  pf_pages_counts( &mapped, &unlocked );
+  return mapped;
+}
+
+static void
+arm_lots( const pf_armed_store *store, int64_t handles[LOTS] ) {
+  static uint8_t seen[1 << INDEX_BITS];
+  memset( seen, 0, sizeof( seen ) );
+  for( unsigned i = 0; i < LOTS; i++ ) {
+    handles[i]         = arm( store, &order, i );
+    size_t const index = (size_t)handles[i] & ( sizeof( seen ) - 1 );
+    CHECK( !seen[index]++ );
+  }
+}
+
+static void
+test_lots( void ) {
+  static int64_t handles[LOTS];
+  pf_armed_store store;
+  open_store( &store );
+  arm_lots( &store, handles );
+  CHECK( count_armed( &store ) == LOTS );
+  size_t const while_armed = resident_bytes();
+  for( unsigned i = 0; i < LOTS; i += 2 ) { /* here and there, every second one */
+    unsigned const at = ( i * 7919 ) % LOTS;
+    CHECK( fire_whole( &store, handles[at], &order ).order_id == at );
+  }
+  CHECK( count_armed( &store ) == LOTS / 2 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  CHECK( while_armed - resident_bytes() > (size_t)LOTS * 1000 );
+
+  size_t const mapped = mappings();
+  for( unsigned times = 0; times < 3; times++ ) {
+    open_store( &store );
+    arm_lots( &store, handles );
+    CHECK( fire_whole( &store, handles[LOTS - 1], &order ).order_id == LOTS - 1 );
+    CHECK( pf_armed_close( &store ) == PF_OK );
+  }
+  CHECK( mappings() == mapped );
+}
+
+/* Chunks are not shared, but go from one store to the next. */
+
+static void
+test_stores_side_by_side( void ) {
+  enum { STORES = 5, EACH = 600 };
+  pf_armed_store stores[STORES];
+  static int64_t handles[STORES][EACH];
+  for( unsigned times = 0; times < 3; times++ ) {
+    for( unsigned s = 0; s < STORES; s++ ) {
+      open_store( &stores[s] );
+    }
+    for( unsigned i = 0; i < EACH; i++ ) {
+      for( unsigned s = 0; s < STORES; s++ ) {
+        handles[s][i] = arm( &stores[s], &order, s * 1000 + i );
+      }
+    }
+    CHECK( pf_armed_close( &stores[2] ) == PF_OK );
+    for( unsigned i = 0; i < EACH; i++ ) {
+      CHECK( fire_whole( &stores[0], handles[0][i], &order ).order_id == i );
+      CHECK( fire( &stores[1], handles[3][i] ) == PF_ERR_SPENT );
+      CHECK( fire_whole( &stores[3], handles[3][i], &order ).order_id == 3000 + i );
+    }
+    CHECK( count_armed( &stores[1] ) == EACH );
+    for( unsigned s = 0; s < STORES; s++ ) {
+      CHECK( pf_armed_close( &stores[s] ) == ( s == 2 ? PF_ERR_CLOSED : PF_OK ) );
+    }
+  }
+}
+
+/* Threads that add, fire and drop, the same handles among them, while the
+   keeper signs anew all the time: every frame that comes out is whole,
+   every request is sent once, every mask is used once. */
+
+#define SLOTS 128
+#define WORKERS 3
+#define ROUNDS 60
+#define NUMBERS_MAX ( 1 << 21 )
+#define NOTHING ( -1 )
+
+static pf_armed_store     stress_store;
+static _Atomic( int64_t ) stress_slots[SLOTS];
+static uint64_t           stress_first_number;
+static atomic_uchar       stress_sent[NUMBERS_MAX];
+static uint32_t           stress_masks[NUMBERS_MAX];
+static atomic_uint        stress_fired;
+static atomic_uint        stress_added;
+static atomic_uint        stress_stale;
+static atomic_uint        stress_dropped;
+static atomic_int         stress_over;
+
+static void
+stress_note( int64_t result, char *frame ) {
+  if( result == PF_ERR_STALE ) {
+    atomic_fetch_add( &stress_stale, 1 );
+  } else if( result > 0 ) {
+    fired const    f     = take_apart( frame, result, &short_order );
+    uint64_t const index = f.number - stress_first_number;
+    CHECK( index < NUMBERS_MAX && f.order_id == f.number );
+    CHECK( !atomic_exchange( &stress_sent[index], 1 ) );
+    stress_masks[atomic_fetch_add( &stress_fired, 1 )] = f.mask;
+  } else {
+    CHECK( result == PF_ERR_SPENT );
+  }
+}
+
+static void
+stress_fill( _Atomic( int64_t ) *slot ) {
+  int64_t        nothing = NOTHING;
+  uint64_t const number  = take_number();
+  if( number - stress_first_number >= NUMBERS_MAX ) {
+    return;
+  }
+  int64_t const handle = add( &stress_store, &short_order, number, number );
+  CHECK( handle >= 0 );
+  atomic_fetch_add( &stress_added, 1 );
+  if( !atomic_compare_exchange_strong( slot, &nothing, handle ) ) {
+    CHECK( pf_armed_drop( &stress_store, handle ) == PF_OK );
+    atomic_fetch_add( &stress_dropped, 1 );
+  }
+}
+
+static void
+stress_spend( _Atomic( int64_t ) *slot, int64_t handle, uint64_t how ) {
+  char    out[2 * PF_FRAME_MAX];
+  int64_t both[2] = { handle, handle };
+  int64_t ends[2];
+  switch( how ) {
+  case 0: stress_note( pf_armed_fire( out, sizeof( out ), &stress_store, handle ), out ); break;
+  case 1:
+    CHECK( pf_armed_fire_many( out, sizeof( out ), &stress_store, both, 2, ends ) >= 0 );
+    CHECK( ends[1] == PF_ERR_SPENT );
+    stress_note( ends[0], out );
+    break;
+  case 2: {
+    int const rc = pf_armed_drop( &stress_store, handle );
+    CHECK( rc == PF_OK || rc == PF_ERR_SPENT );
+    atomic_fetch_add( &stress_dropped, rc == PF_OK );
+    break;
+  }
+  default: return;
+  }
+  (void)atomic_compare_exchange_strong( slot, &handle, NOTHING );
+}
+
+static void *
+stress_work( void *seed_of_worker ) {
+  uint64_t state = (uint64_t)(uintptr_t)seed_of_worker;
+  while( !atomic_load( &stress_over ) ) {
+    uint64_t const            dice   = check_mix( &state );
+    _Atomic( int64_t ) *const slot   = &stress_slots[dice % SLOTS];
+    int64_t const             handle = atomic_load( slot );
+    if( handle == NOTHING ) {
+      stress_fill( slot );
+    } else {
+      stress_spend( slot, handle, dice >> 32 & 15 );
+    }
+    if( ( dice >> 40 & 63 ) == 0 ) {
+      pause_briefly(); /* so that what is armed also becomes due */
+    }
+  }
+  return NULL;
+}
+
+static void
+let_others_run( void ) {
+  static _Thread_local unsigned count;
+  if( ++count % 4 == 0 ) {
+    (void)sched_yield();
+  }
+}
+
+static int
+by_value( const void *a, const void *b ) {
+  uint32_t const x = *(const uint32_t *)a;
+  uint32_t const y = *(const uint32_t *)b;
+  return ( x > y ) - ( x < y );
+}
+
+static void
+test_stress( void ) {
+  pthread_t workers[WORKERS];
+  open_store( &stress_store );
+  (void)arm( &stress_store, &quick_order, 1 ); /* something is always due */
+  stress_first_number = take_number();
+  for( unsigned i = 0; i < SLOTS; i++ ) {
+    atomic_store( &stress_slots[i], NOTHING );
+  }
+  atomic_store( &fake_while_signing, let_others_run );
+  pthread_t const keeper = start_keeper( &stress_store );
+  for( uintptr_t i = 0; i < WORKERS; i++ ) {
+    CHECK( pthread_create( &workers[i], NULL, stress_work, (void *)( i + 1 ) ) == 0 );
+  }
+  for( unsigned round = 0; round < ROUNDS; round++ ) {
+    uint64_t const before = count_resigned( &stress_store );
+    pass( SHORT_WINDOW / 3 + 1 );
+    wait_until_resigned( &stress_store, before + 1 );
+  }
+  atomic_store( &stress_over, 1 );
+  for( unsigned i = 0; i < WORKERS; i++ ) {
+    CHECK( pthread_join( workers[i], NULL ) == 0 );
+  }
+  atomic_store( &fake_while_signing, NULL );
+
+  uint64_t const fired_in_all = atomic_load( &stress_fired );
+  CHECK( fired_in_all > 0 && atomic_load( &stress_dropped ) > 0 );
+  CHECK( atomic_load( &stress_added ) == fired_in_all + atomic_load( &stress_stale ) +
+                                             atomic_load( &stress_dropped ) + count_armed( &stress_store ) -
+                                             1 );
+  qsort( stress_masks, fired_in_all, sizeof( stress_masks[0] ), by_value );
+  for( uint64_t i = 1; i < fired_in_all; i++ ) {
+    CHECK( stress_masks[i - 1] != stress_masks[i] );
+  }
+  close_kept( &stress_store, keeper );
+}
+
+/* Closing while others fire. */
+
+static atomic_int closing_ready;
+
+static void *
+fire_until_closed( void *first ) {
+  int64_t handle = *(int64_t *)first;
+  for( ;; ) {
+    char          out[PF_FRAME_MAX];
+    int64_t const rc = pf_armed_fire( out, sizeof( out ), &shared, handle );
+    atomic_store( &closing_ready, 1 );
+    if( rc == PF_ERR_CLOSED ) {
+      return NULL;
+    }
+    if( rc != PF_ERR_SPENT ) {
+      (void)take_apart( out, rc, &order );
+    }
+    handle = add( &shared, &order, 1, take_number() );
+    if( handle < 0 ) {
+      CHECK( handle == PF_ERR_CLOSED );
+      return NULL;
+    }
+  }
+}
+
+static void
+test_close_while_firing( void ) {
+  for( unsigned times = 0; times < 20; times++ ) {
+    pthread_t threads[2];
+    open_store( &shared );
+    int64_t         handle = arm( &shared, &order, 1 );
+    pthread_t const keeper = start_keeper( &shared );
+    atomic_store( &closing_ready, 0 );
+    for( unsigned i = 0; i < 2; i++ ) {
+      CHECK( pthread_create( &threads[i], NULL, fire_until_closed, &handle ) == 0 );
+    }
+    while( !atomic_load( &closing_ready ) ) {
+      pause_briefly();
+    }
+    close_kept( &shared, keeper );
+    for( unsigned i = 0; i < 2; i++ ) {
+      CHECK( pthread_join( threads[i], NULL ) == 0 );
+    }
+  }
+}
+
+int
+main( void ) {
+  uint8_t   pubkey[PF_PUBKEY_SZ];
+  pf_sodium table   = fake_table;
+  table.randombytes = random_with_different_masks;
+  test_unbound();
+  CHECK( pf_bind_sodium( &table ) == PF_OK );
+  CHECK( pf_key_open( &key, pubkey, seed ) == PF_OK );
+  make( &order, &key, WINDOW );
+  make( &short_order, &key, SHORT_WINDOW );
+  make( &quick_order, &key, QUICK_WINDOW );
+
+  test_fired_once();
+  test_dropped();
+  test_handles();
+  test_refused();
+  test_nothing_is_spent_in_vain();
+  test_fire_many();
+  test_stale();
+  test_stale_among_many();
+  test_any_window();
+  test_keeper();
+  test_keeper_after_the_clock_was_set();
+  test_keeper_and_closed_key();
+  test_close_ends_a_keeper_that_works();
+  test_meanwhile();
+  test_signed_since_the_clocks_were_read();
+  test_no_traces();
+  test_fork();
+  test_clone();
+  test_forks_while_resigning();
+  test_lots();
+  test_stores_side_by_side();
+  test_stress();
+  test_close_while_firing();
+  CHECK( pf_key_close( &key ) == PF_OK );
+  puts( NAME ": ok" );
+  return 0;
+}
