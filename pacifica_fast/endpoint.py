@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
+from pacifica_fast.armed import checked_window
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.signer import Signer
 from pacifica_fast.tls import TLS
@@ -42,7 +43,8 @@ MAX_MESSAGE = 1 << 20  # bytes
 class Endpoint:
     """An exchange, and how to talk to it. Made by :meth:`checked`.
 
-    ``timeout``, ``heartbeat`` and ``open_timeout`` are in seconds, ``max_size`` in bytes.
+    ``timeout``, ``heartbeat``, ``open_timeout`` and ``keep_warm`` are in seconds, ``max_size`` and
+    ``max_unsent`` in bytes, ``arm_window`` in ms or None for the defaults of armed cancels.
     ``ssl`` is None for the default context, and for an ``uri`` without TLS.
     """
 
@@ -53,6 +55,9 @@ class Endpoint:
     heartbeat: float
     open_timeout: float
     max_size: int
+    max_unsent: int
+    arm_window: int | None
+    keep_warm: float
 
     @classmethod
     def checked(
@@ -65,6 +70,9 @@ class Endpoint:
         heartbeat: float,
         open_timeout: float,
         max_size: int,
+        max_unsent: int = 0,
+        arm_window: int | None = None,
+        keep_warm: float = 0.0,
     ) -> Endpoint:
         """The arguments of ``connect``; raises :class:`InvalidRequest`, which names the wrong one."""
         uri = _checked_url(url)
@@ -75,7 +83,10 @@ class Endpoint:
             heartbeat=_checked_seconds("heartbeat", heartbeat),
             open_timeout=_checked_seconds("open_timeout", open_timeout),
             ssl=_checked_ssl(ssl, uri),
-            max_size=_checked_size("max_size", max_size),
+            max_size=_checked_size("max_size", max_size, 1),
+            max_unsent=_checked_size("max_unsent", max_unsent, 0),
+            arm_window=None if arm_window is None else checked_window(arm_window),
+            keep_warm=_checked_seconds("keep_warm", keep_warm) if keep_warm else 0.0,
         )
 
     def websocket(self) -> WebSocket:
@@ -129,9 +140,10 @@ def _checked_ssl(ssl: ssl_module.SSLContext | None, uri: WebSocketURI) -> ssl_mo
     return ssl
 
 
-def _checked_size(field: str, value: int) -> int:
-    if type(value) is not int or value < 1:
-        raise InvalidRequest(f"{field}: expected a positive number of bytes")
+def _checked_size(field: str, value: int, least: int) -> int:
+    if type(value) is not int or value < least:
+        expected = "a positive number of bytes" if least else "a number of bytes, 0 or more"
+        raise InvalidRequest(f"{field}: expected {expected}")
     return value
 
 

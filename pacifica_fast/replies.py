@@ -130,6 +130,18 @@ def error_text(reply: dict[str, Any]) -> str:
     return "no reason given"
 
 
+def is_about_signature(outcome: Ack | Exception) -> bool:
+    """True if the exchange refused the signature or its time, and so did nothing.
+
+    An expired message is "Invalid message" (docs.pacifica.fi, signing, error handling); with
+    which code is not documented.
+    """
+    if not isinstance(outcome, Rejected):
+        return False
+    text = outcome.message.lower()
+    return isinstance(outcome, SignatureRejected) or "invalid message" in text or "expired" in text
+
+
 def _rejection(code: int, reply: dict[str, Any], request_id: str) -> Rejected:
     message = error_text(reply)
     if code in _SIGNATURE_CODES:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import orjson
 
 from pacifica_fast import ids
 from pacifica_fast.errors import OutcomeUnknown
-from pacifica_fast.replies import Ack, error_text, read_reply
+from pacifica_fast.replies import Ack, error_text, is_about_signature, read_reply
 
 __all__ = ["PING", "Pending", "Session"]
 
@@ -40,11 +40,14 @@ class Pending:
     ``settled_at`` are seconds of the driver's monotonic clock.
     """
 
-    __slots__ = ("_outcome", "actions", "id", "number", "operation", "sent_at", "settled_at")
+    __slots__ = ("_outcome", "actions", "id", "number", "operation", "renew", "sent_at", "settled_at")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.id = ids.text_of(number)
+        self.renew: Callable[[Any], bool] | None = None
+        """What a driver does, once, if the exchange will not have a signature made ahead of time:
+        sign afresh, send under another id, and say whether that was possible."""
         self.operation = ""
         self.actions = 0
         self.sent_at = 0.0
@@ -86,8 +89,8 @@ class Session(Generic[P]):
 
     Sending is in three steps, so that little but the write lies between the decision and
     the wire: :meth:`take` (a request made beforehand; build its text with its number),
-    :meth:`sent`, write, and :meth:`refill`. Taking is safe from any thread; everything
-    else is the driver's to serialise.
+    :meth:`sent`, write. More are made when replies arrive and as time passes. Taking is safe
+    from any thread; everything else is the driver's to serialise.
     """
 
     def __init__(
@@ -122,8 +125,13 @@ class Session(Generic[P]):
         pending.sent_at = self.last_sent = now
         self._in_flight[pending.id] = pending
 
+    def sent_many(self, pendings: Iterable[P], operation: str, now: float) -> None:
+        """All of them are about to be written, in one piece."""
+        for pending in pendings:
+            self.sent(pending, operation, now)
+
     def refill(self) -> None:
-        """Make requests ahead: call it after a write, and when idle."""
+        """Make requests ahead, so that :meth:`take` need not."""
         while len(self._ring) < _RING_SIZE:
             if not self._numbers:
                 self._numbers = ids.reserve(_RING_SIZE * 8)
@@ -165,7 +173,25 @@ class Session(Generic[P]):
             else:
                 logger.warning("reply to no request in flight: %r", text[:_SHOWN])
         else:
-            self.settle(pending, read_reply(reply, pending.id, pending.operation, pending.actions), now)
+            outcome = read_reply(reply, pending.id, pending.operation, pending.actions)
+            if not self._renewed(pending, outcome):
+                self.settle(pending, outcome, now)
+            self.refill()
+
+    def _renewed(self, pending: P, outcome: Ack | Exception) -> bool:
+        renew, pending.renew = pending.renew, None
+        if renew is None or not is_about_signature(outcome):
+            return False
+        logger.warning("a cancel signed ahead of time was refused (%s): signing it afresh", outcome)
+        renewed = renew(pending)
+        self._in_flight.setdefault(pending.id, pending)
+        return renewed
+
+    def renumber(self, pending: P) -> None:
+        """Give a request another id, for it to be sent again."""
+        self._in_flight.pop(pending.id, None)
+        fresh = self.take()
+        pending.number, pending.id = fresh.number, fresh.id
 
     # Time, and the end.
 

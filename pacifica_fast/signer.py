@@ -30,7 +30,13 @@ _ID_START = len('{"id":"')
 _ID_END = _ID_START + 36
 _NULL = ffi.NULL
 _REQUEST_MAX: int = lib.PF_REQUEST_MAX
+_FRAME_MAX: int = lib.PF_FRAME_MAX  # holds a frame, hence a request too
 _BATCH_REQUEST_MAX: int = lib.PF_BATCH_MAX
+# Looking a function up in cffi's lib takes as long as an argument.
+_cancel_order_id = lib.pf_cancel_order_id
+_cancel_client_order_id = lib.pf_cancel_client_order_id
+_frame_order_id = lib.pf_frame_cancel_order_id
+_frame_client_order_id = lib.pf_frame_cancel_client_order_id
 _SIGNATURE_FIELDS = ("account", "signature", "timestamp", "expiry_window")
 
 
@@ -242,9 +248,8 @@ class Signer:
         timestamp: int | None = None,
         expiry_window: int | None = None,
         request_id: str | UUID | None = None,
-        number: int = 0,
     ) -> bytes:
-        """The bytes of :meth:`cancel_order`; ``number`` is a request number reserved before."""
+        """The bytes of :meth:`cancel_order`."""
         template = None
         if expiry_window is None and type(symbol) is str:
             template = self._order_templates.get(symbol)
@@ -255,34 +260,58 @@ class Signer:
         try:
             buffer = self._free_buffers.pop()
         except IndexError:
-            out = ffi.new("char[]", _REQUEST_MAX)
-            buffer = out, ffi.buffer(out)
+            buffer = _new_buffer()
+        out, view = buffer
         if client_order_id is None:
             if type(order_id) is not int or not 0 <= order_id < _U64_END:
                 raise _bad_order_id(order_id)
-            n = lib.pf_cancel_order_id(
-                buffer[0], _REQUEST_MAX, template, order_id, when, number, own_id, len(own_id)
-            )
+            n = _cancel_order_id(out, _FRAME_MAX, template, order_id, when, 0, own_id, len(own_id))
         else:
-            if order_id is not None:
-                raise InvalidRequest("order_id and client_order_id: give exactly one")
-            client_id = _checked_id("client_order_id", client_order_id)
-            n = lib.pf_cancel_client_order_id(
-                buffer[0],
-                _REQUEST_MAX,
-                template,
-                client_id,
-                len(client_id),
-                when,
-                number,
-                own_id,
-                len(own_id),
-            )
+            text = _checked_client_order_id(order_id, client_order_id)
+            n = _cancel_client_order_id(out, _FRAME_MAX, template, text, 36, when, 0, own_id, len(own_id))
         if n < 0:
-            self._fail(n)
-        text: bytes = buffer[1][:n]
+            self.fail(n)
+        request: bytes = view[:n]
         self._free_buffers.append(buffer)
-        return text
+        return request
+
+    def cancel_order_frame(
+        self,
+        symbol: str,
+        order_id: int | None,
+        client_order_id: str | UUID | None,
+        timestamp: int | None,
+        expiry_window: int | None,
+        number: int,
+    ) -> bytes:
+        """The same request, with the id of request ``number``, as a websocket frame.
+
+        It is a whole text frame (RFC 6455, section 5.2), masked with a fresh key. For the
+        clients: what lies between the decision and the wire, and hence written out.
+        """
+        template = None
+        if expiry_window is None and type(symbol) is str:
+            template = self._order_templates.get(symbol)
+        if template is None:
+            template = self._order_template(symbol, expiry_window)
+        when = 0 if timestamp is None else _checked_ms("timestamp", timestamp)
+        try:
+            buffer = self._free_buffers.pop()
+        except IndexError:
+            buffer = _new_buffer()
+        out, view = buffer
+        if client_order_id is None:
+            if type(order_id) is not int or not 0 <= order_id < _U64_END:
+                raise _bad_order_id(order_id)
+            n = _frame_order_id(out, _FRAME_MAX, template, order_id, when, number)
+        else:
+            text = _checked_client_order_id(order_id, client_order_id)
+            n = _frame_client_order_id(out, _FRAME_MAX, template, text, 36, when, number)
+        if n < 0:
+            self.fail(n)
+        frame: bytes = view[:n]
+        self._free_buffers.append(buffer)
+        return frame
 
     def cancel_all_orders(
         self,
@@ -365,7 +394,7 @@ class Signer:
         call = lib.pf_sign_data if len(payload) <= LONG_INPUT else lib.pf_sign_data_detached
         n = call(out, cap, template, name, len(name), payload, len(payload), when, position)
         if n < 0:
-            self._fail(n, "data")
+            self.fail(n, "data")
         end = n >> 8
         text = ffi.buffer(out, end + (n & 255))[:].decode()
         fields = json.loads(text[:end])
@@ -418,6 +447,27 @@ class Signer:
         """
         return sign_many(self._keypair, messages, threads)
 
+    # For armed cancels.
+
+    def armed_template(self, symbol: str, window: int) -> Any:
+        """A template of the caller's own for cancels of ``symbol``, signed deterministically."""
+        return self._template(lib.PF_CANCEL_ORDER, _checked_symbol(symbol), window, prepared=False)
+
+    @staticmethod
+    def order_reference(order_id: int | None, client_order_id: str | UUID | None) -> tuple[int, bytes]:
+        """What one order is addressed by, checked: a number, or the 36 bytes of a UUID."""
+        if client_order_id is not None:
+            return 0, _checked_client_order_id(order_id, client_order_id)
+        if type(order_id) is not int or not 0 <= order_id < _U64_END:
+            raise _bad_order_id(order_id)
+        return order_id, b""
+
+    def fail(self, code: int, field: str = "") -> NoReturn:
+        """Raise what a negative code of the C core means."""
+        if code <= lib.PF_ERR_JSON_END:
+            raise InvalidRequest(f"{field}: {ffi.string(lib.pf_error_text(code)).decode()}")
+        self._keypair._fail(code)
+
     # Inside.
 
     def _operation(
@@ -456,14 +506,22 @@ class Signer:
             _keep(templates, key, template)
         return template
 
-    def _template(self, kind: int, symbol: str, window: int, exclude_reduce_only: bool = False) -> Any:
+    def _template(
+        self,
+        kind: int,
+        symbol: str,
+        window: int,
+        exclude_reduce_only: bool = False,
+        *,
+        prepared: bool = True,
+    ) -> Any:
         template = ffi.new("pf_template *")
         account, agent, name = self._account.encode(), self._agent.encode(), symbol.encode()
         code = lib.pf_template_make(
             template,
             kind,
             self._keypair._key,
-            _NULL if self._pool is None else self._pool.handle,
+            self._pool.handle if self._pool is not None and prepared else _NULL,
             account,
             len(account),
             agent,
@@ -474,7 +532,7 @@ class Signer:
             window,
         )
         if code != 0:
-            self._fail(code)
+            self.fail(code)
         return template
 
     def _fill_item(self, item: Any, field: str, cancel: tuple[str, OrderId], window: int) -> Any:
@@ -499,13 +557,13 @@ class Signer:
 
     def _finished(self, out: Any, n: int) -> Request:
         if n < 0:
-            self._fail(n, "data")
+            self.fail(n, "data")
         return Request(ffi.buffer(out, n)[:])
 
-    def _fail(self, code: int, field: str = "") -> NoReturn:
-        if code <= lib.PF_ERR_JSON_END:
-            raise InvalidRequest(f"{field}: {ffi.string(lib.pf_error_text(code)).decode()}")
-        self._keypair._fail(code)
+
+def _new_buffer() -> tuple[Any, Any]:
+    out = ffi.new("char[]", _FRAME_MAX)
+    return out, ffi.buffer(out)
 
 
 _TEMPLATES_MAX = 4096
@@ -542,6 +600,12 @@ def _checked_id(field: str, value: str | UUID) -> bytes:
         if lib.pf_is_uuid(encoded, 36):
             return encoded
     raise InvalidRequest(f"{field}: expected a lower-case hyphenated UUID of 36 characters, got another str")
+
+
+def _checked_client_order_id(order_id: int | None, client_order_id: str | UUID) -> bytes:
+    if order_id is not None:
+        raise InvalidRequest("order_id and client_order_id: give exactly one")
+    return _checked_id("client_order_id", client_order_id)
 
 
 def _checked_symbol(symbol: str) -> str:

@@ -13,6 +13,8 @@ import ssl
 __all__ = ["TLS"]
 
 _READ_SIZE = 256 * 1024
+_RECORD_MAX = 16 * 1024  # plain bytes of a record, as OpenSSL fills them
+_RECORD_HEADER = 5  # type, version, and the length of what follows (RFC 8446, section 5.1)
 
 
 class TLS:
@@ -22,12 +24,15 @@ class TLS:
     Errors of the handshake and of the records are ``ssl.SSLError``.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "closed_by_peer", "established")
+    __slots__ = ("_incoming", "_object", "_outgoing", "_read_out", "_write", "closed_by_peer", "established")
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        # Bound once: both are on the way of every cancel.
+        self._write = self._object.write
+        self._read_out = self._outgoing.read
         self.established = False
         """True once the handshake is complete."""
         self.closed_by_peer = False
@@ -59,10 +64,28 @@ class TLS:
 
     def encrypt(self, data: bytes) -> bytes:
         """Plain bytes as bytes for the wire. Only when established."""
-        view = memoryview(data)
-        while view:  # a call takes no more than one record, 16 KiB (RFC 8446, section 5.1)
-            view = view[self._object.write(view) :]
-        return self._outgoing.read()
+        taken = self._write(data)
+        if taken < len(data):  # a call takes no more than one record, 16 KiB (RFC 8446, section 5.1)
+            view = memoryview(data)[taken:]
+            while view:
+                view = view[self._write(view) :]
+        return self._read_out()
+
+    @staticmethod
+    def provably_unsent(plain_size: int, data: bytes, accepted: int) -> int:
+        """From where on the plain bytes, which :meth:`encrypt` made ``data`` of, provably never left.
+
+        ``accepted`` bytes of ``data`` went to the kernel. A record of which any byte left may
+        arrive; the others cannot. ``plain_size`` if nothing can be proved.
+        """
+        starts, at = [], 0
+        while at < len(data):
+            starts.append(at)
+            at += _RECORD_HEADER + int.from_bytes(data[at + 3 : at + 5], "big")
+        if len(starts) != -(-plain_size // _RECORD_MAX):
+            return plain_size  # not the records we think they are
+        begun = sum(start < accepted for start in starts)
+        return min(begun * _RECORD_MAX, plain_size)
 
     def close(self) -> bytes:
         """The alert that says we send no more (RFC 8446, section 6.1)."""

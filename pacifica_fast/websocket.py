@@ -14,9 +14,27 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
-__all__ = ["WebSocket"]
+from pacifica_fast._sodium import ffi, lib
+
+__all__ = ["WebSocket", "frame_of"]
+
+_frame_text = lib.pf_frame_text
+_FRAME_ROOM = 14  # bytes before the payload, at most: header, 64-bit length, mask
 
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
+def frame_of(text: bytes) -> bytes:
+    """A text message as one masked frame (RFC 6455, section 5.2), to be sent when :attr:`WebSocket.open`.
+
+    A whole frame leaves the state of the protocol alone; messages are never sent in fragments.
+    """
+    capacity = len(text) + _FRAME_ROOM
+    out = ffi.new("char[]", capacity)
+    size = _frame_text(out, capacity, text, len(text))
+    if size < 0:
+        raise RuntimeError(f"no frame: {ffi.string(lib.pf_error_text(size)).decode()}")
+    return bytes(ffi.buffer(out, size))
 
 
 class WebSocket:
@@ -69,11 +87,6 @@ class WebSocket:
     def receive_eof(self) -> None:
         """The peer sends no more."""
         self._protocol.receive_eof()
-
-    def send(self, text: bytes) -> bytes:
-        """The frame of a text message. Only when :attr:`open`."""
-        self._protocol.send_text(text)
-        return self.to_send()
 
     def close(self) -> None:
         """Begin the closing handshake, if it has not begun."""

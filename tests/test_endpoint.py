@@ -31,6 +31,9 @@ DEFAULTS: dict[str, Any] = {
     "heartbeat": HEARTBEAT,
     "open_timeout": OPEN_TIMEOUT,
     "max_size": MAX_MESSAGE,
+    "max_unsent": 0,
+    "arm_window": None,
+    "keep_warm": 0.0,
 }
 
 
@@ -64,6 +67,7 @@ def test_what_comes_out() -> None:
     )
     assert (known.uri.host, known.uri.port, known.uri.path) == ("ws.pacifica.fi", 443, "/ws")
     assert (known.timeout, known.heartbeat, known.open_timeout, known.max_size) == (2.0, 20.0, 3.0, 99)
+    assert (known.max_unsent, known.arm_window, known.keep_warm) == (0, None, 0.0)
     assert known.ssl is CONTEXT
     assert known.headers == {"PF-API-KEY": "8charpre_5Hm"}
     assert endpoint().headers == {}
@@ -107,6 +111,13 @@ def test_the_api_key_is_sent_and_not_shown() -> None:
         ("max_size", {"max_size": 0}),
         ("max_size", {"max_size": None}),
         ("max_size", {"max_size": 1e6}),
+        ("max_unsent", {"max_unsent": -1}),
+        ("max_unsent", {"max_unsent": True}),
+        ("arm_window", {"arm_window": 0}),
+        ("arm_window", {"arm_window": 999}),
+        ("arm_window", {"arm_window": 5_000.0}),
+        ("keep_warm", {"keep_warm": -0.01}),
+        ("keep_warm", {"keep_warm": "often"}),
     ],
 )
 def test_bad_options_are_named(field: str, options: dict[str, Any]) -> None:

@@ -295,14 +295,27 @@ def test_close_gives_up_the_gil_while_it_waits(nobody_takes_the_gil: None) -> No
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/smaps")
 def test_private_pages_are_locked_undumped_and_wiped_on_fork() -> None:
     """What the kernel says of them: proc(5), VmFlags lo, dd and wf."""
-    with Keypair.generate():
-        mapped, unlocked = ffi.new("size_t *"), ffi.new("size_t *")
-        lib.pf_pages_state(mapped, unlocked)
+    unlocked = ffi.new("size_t *")
+    with Keypair.generate() as keypair, Signer(keypair, prepared=8) as signer:
+        lib.pf_pages_state(ffi.new("size_t *"), unlocked)
         smaps = Path("/proc/self/smaps").read_text(encoding="utf-8")
-    flags = [set(line.split()[1:]) for line in smaps.splitlines() if line.startswith("VmFlags:")]
-    ours = [mapping for mapping in flags if "wf" in mapping]
-    assert 1 <= len(ours) <= mapped[0]  # the kernel merges neighbours
-    assert all("dd" in mapping for mapping in ours)
-    # AddressSanitizer turns mlock into nothing, which says that it succeeded.
-    if unlocked[0] == 0 and "libasan" not in Path("/proc/self/maps").read_text(encoding="utf-8"):
-        assert all("lo" in mapping for mapping in ours)
+        key, pool = keypair._key.slot, signer._pool
+        assert pool is not None
+        # A pool's place begins with a pointer to its mapping (pf_pages.h).
+        addresses = key, ffi.cast("void **", pool.handle.place)[0]
+    for address in addresses:
+        flags = flags_of(smaps, int(ffi.cast("uintptr_t", address)))
+        assert {"dd", "wf"} <= flags
+        # AddressSanitizer turns mlock into nothing, which says that it succeeded.
+        if unlocked[0] == 0 and "libasan" not in Path("/proc/self/maps").read_text(encoding="utf-8"):
+            assert "lo" in flags
+
+
+def flags_of(smaps: str, address: int) -> set[str]:
+    inside = False
+    for line in smaps.splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(found[1], 16) <= address < int(found[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return set(line.split()[1:])
+    raise AssertionError("no such mapping")

@@ -17,6 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import example, given
 from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from pacifica_fast import InvalidRequest, KeyClosed, Keypair, Request, Signer, reference
 from pacifica_fast._sodium import ffi, lib
@@ -424,6 +427,12 @@ def nothing_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pacifica_fast.signer.lib", Watched())
 
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("it was called")
+
+    for name in ("cancel_order_id", "cancel_client_order_id", "frame_order_id", "frame_client_order_id"):
+        monkeypatch.setattr(f"pacifica_fast.signer._{name}", refuse)
+
 
 @pytest.mark.usefixtures("nothing_is_signed")
 @pytest.mark.parametrize(("name", "field", "value"), list(bad_values()))
@@ -660,18 +669,29 @@ def test_ids_are_uuid4_and_differ() -> None:
         assert str(parsed) == request_id
 
 
+def framed(frame: bytes) -> Request:
+    """The request in a websocket frame, as a server reads it."""
+    server = ServerProtocol(state=State.OPEN)
+    server.receive_data(frame)
+    (received,) = server.events_received()
+    assert isinstance(received, Frame)
+    assert received.opcode is Opcode.TEXT
+    assert received.fin
+    return Request(bytes(received.data))
+
+
 def test_reserved_numbers() -> None:
     first = lib.pf_id_take(3)
     text = ffi.new("char[36]")
     for number in range(first, first + 3):
         assert lib.pf_id_text(text, 36, number) == 36
         request_id = ffi.buffer(text)[:].decode()
-        assert Request(signer.cancel_order_text("BTC", 1, None, number=number)).id == request_id
+        assert framed(signer.cancel_order_frame("BTC", 1, None, None, None, number)).id == request_id
         assert signer.cancel_all_orders(number=number).id == request_id
         assert signer.batch_cancel([("BTC", 1)], number=number).id == request_id
         assert signer.request("x", {}, number=number).id == request_id
     with pytest.raises(RuntimeError, match="another process"):
-        signer.cancel_order_text("BTC", 1, None, number=first + 10**9)
+        signer.cancel_order_frame("BTC", 1, None, None, None, first + 10**9)
 
 
 THREADS = 8

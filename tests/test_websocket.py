@@ -11,7 +11,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from pacifica_fast.websocket import WebSocket
+from pacifica_fast.websocket import WebSocket, frame_of
 
 URI = parse_uri("ws://localhost/ws")
 
@@ -48,12 +48,22 @@ def test_compression_that_the_server_insists_on_is_refused() -> None:
 
 def test_texts_both_ways() -> None:
     client, server, _ = connected()
-    server.receive_data(client.send(b'{"method":"ping"}'))
+    server.receive_data(frame_of(b'{"method":"ping"}'))
     (frame,) = server.events_received()
     assert isinstance(frame, Frame)
     assert (frame.opcode, frame.data, frame.fin) == (Opcode.TEXT, b'{"method":"ping"}', True)
     server.send_text(b'{"channel":"pong"}')
     assert client.receive(b"".join(server.data_to_send())) == [b'{"channel":"pong"}']
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 200_000])
+def test_a_text_of_any_length_is_one_frame(size: int) -> None:
+    _, server, _ = connected()
+    text = b"{}" * (size // 2) + b" " * (size % 2)
+    server.receive_data(frame_of(text))
+    (frame,) = server.events_received()
+    assert isinstance(frame, Frame)
+    assert (frame.opcode, frame.data, frame.fin) == (Opcode.TEXT, text, True)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.integers(1, 64))

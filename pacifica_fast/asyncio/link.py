@@ -8,10 +8,11 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from websockets.exceptions import InvalidStatus
 
-from pacifica_fast.errors import ConnectionFailed
+from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.tls import TLS
 from pacifica_fast.websocket import WebSocket
 
@@ -24,8 +25,8 @@ class Link(asyncio.Protocol):
     """Bytes of a plain asyncio transport on one side, text messages on the other.
 
     The transport is plain even for ``wss``: asyncio's TLS transport would not say how much
-    it still has to write. With a write buffer limit of 0, :attr:`ready` is exact: while it
-    is true, a write goes to the kernel at once.
+    it still has to write. With a write buffer limit of ``max_unsent`` bytes, 0 say,
+    :attr:`ready` is exact: while it is true, a write goes to the kernel at once.
     """
 
     def __init__(
@@ -34,15 +35,22 @@ class Link(asyncio.Protocol):
         tls: TLS | None,
         on_message: Callable[[bytes], None],
         on_lost: Callable[[str], None],
+        max_unsent: int,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._websocket = websocket
         self._tls = tls
         self._on_message = on_message
         self._on_lost = on_lost
+        self._max_unsent = max_unsent
         self._transport: asyncio.Transport | None = None
         self._writable = True
         self._failure = ""
+        # The transport's own methods from connection_made on: no call of ours lies between.
+        self.write: Callable[[bytes], None] = _no_transport
+        """Hand bytes to the kernel; what it does not take stays in the transport."""
+        self.is_closing: Callable[[], bool] = _no_transport_is_closing
+        """True once the transport will not take more, which asyncio may know before it tells."""
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -63,19 +71,31 @@ class Link(asyncio.Protocol):
             return self._failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def is_closing(self) -> bool:
-        """True once the transport will not take more, which asyncio may know before it tells."""
-        return self._transport is None or self._transport.is_closing()
+    def encode(self, frame: bytes) -> bytes:
+        """A frame, or several, as the bytes that go to the socket. Raises :class:`NotSent`."""
+        tls = self._tls
+        if tls is None:
+            return frame
+        try:
+            return tls.encrypt(frame)
+        except ssl.SSLError as error:
+            self.abort(f"tls: {error}")
+            raise NotSent(f"tls: {error}") from error
 
-    def encode(self, text: bytes) -> bytes:
-        """The bytes of a text message as they go to the socket."""
-        data = self._websocket.send(text)
-        return data if self._tls is None else self._tls.encrypt(data)
+    def unsent_from(self, plain_size: int, data: bytes) -> int | None:
+        """What became of ``data``, just written, made by :meth:`encode` of so many plain bytes.
 
-    def write(self, data: bytes) -> None:
-        """Hand bytes to the kernel; what it does not take stays in the transport."""
-        assert self._transport is not None  # noqa: S101  # encode came first
-        self._transport.write(data)
+        None if the kernel took all of it; else from where on the plain bytes are provably
+        still here.
+        """
+        assert self._transport is not None  # noqa: S101  # it was written to
+        unsent = self._transport.get_write_buffer_size()
+        if not unsent:
+            return None
+        accepted = max(len(data) - unsent, 0)
+        if self._tls is None:
+            return accepted
+        return self._tls.provably_unsent(plain_size, data, accepted)
 
     def close(self) -> None:
         """Begin the closing handshake (RFC 6455, section 7)."""
@@ -95,9 +115,11 @@ class Link(asyncio.Protocol):
     # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
-        transport.set_write_buffer_limits(high=0)
+        # uvloop's is one in all but name.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        transport.set_write_buffer_limits(high=self._max_unsent, low=0)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -189,6 +211,14 @@ class Link(asyncio.Protocol):
 
     def _update(self) -> None:
         self.ready = self._websocket.open and self._writable and not self.is_closing()
+
+
+def _no_transport(data: bytes) -> None:
+    raise RuntimeError("written before the connection was made")
+
+
+def _no_transport_is_closing() -> bool:
+    return True
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

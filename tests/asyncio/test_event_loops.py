@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""What a cancel needs of the event loop: that a write is a write."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from pacifica_fast import InvalidRequest, Keypair, Signer
+from pacifica_fast.asyncio import connect
+from pacifica_fast.asyncio.client import check_event_loop
+
+uvloop = pytest.importorskip("uvloop")
+
+
+class Peer:
+    """The other end of one plain connection, in the hands of the test."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(10)
+        self.url = f"ws://127.0.0.1:{self._listener.getsockname()[1]}/ws"
+        self._protocol = ServerProtocol()
+        self._thread = threading.Thread(target=self._upgrade)
+        self._thread.start()
+
+    def _upgrade(self) -> None:
+        self.socket, _ = self._listener.accept()
+        self.socket.settimeout(10)
+        (request,) = self._events()
+        assert isinstance(request, Request)
+        self._protocol.send_response(self._protocol.accept(request))
+        self.socket.sendall(b"".join(self._protocol.data_to_send()))
+
+    def _events(self) -> list[Any]:
+        while not (events := self._protocol.events_received()):
+            self._protocol.receive_data(self.socket.recv(65536))
+        return events
+
+    def read_now(self) -> dict[str, Any]:
+        """The next message, without the event loop: it blocks the thread that calls."""
+        (frame,) = self._events()
+        assert isinstance(frame, Frame)
+        message: dict[str, Any] = json.loads(bytes(frame.data))
+        return message
+
+    def close(self) -> None:
+        self._thread.join()
+        if hasattr(self, "socket"):
+            self.socket.close()
+        self._listener.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_the_cancel_is_on_the_wire_before_the_loop_runs_again(
+    peer: Peer, run: Callable[[Any], object]
+) -> None:
+    async def main() -> None:
+        signer = Signer(Keypair.from_seed(bytes(range(32))))
+        client = await connect(signer, url=peer.url)
+        await asyncio.get_running_loop().run_in_executor(None, peer._thread.join)
+        for order_id in range(20):
+            pending = client.cancel_order_nowait("BTC", order_id=order_id)
+            assert peer.read_now()["id"] == pending.id
+            armed = client.arm("BTC", order_id=order_id)
+            assert peer_is_silent(peer)
+            assert armed.fire().id == peer.read_now()["id"]
+        pulled = client.pull([client.arm("BTC", order_id=n) for n in range(1)])
+        assert peer.read_now()["id"] == pulled[0].id
+        peer.socket.close()
+        await client.close()
+
+    run(main())
+
+
+def peer_is_silent(peer: Peer) -> bool:
+    peer.socket.setblocking(False)
+    try:
+        peer.socket.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    finally:
+        peer.socket.settimeout(10)
+    return False
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """Pretends to be uvloop's."""
+
+
+Loop.__module__ = "uvloop"
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"), [("0.22.1", True), ("0.9", True), ("0.23.0", False), ("1.0", False)]
+)
+def test_an_older_uvloop_is_refused(version: str, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 0.23 its transports only wrote when the loop ran again."""
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(__version__=version))
+    loop = Loop()
+    try:
+        if refused:
+            with pytest.raises(InvalidRequest, match=rf"uvloop {version}: only from 0\.23"):
+                check_event_loop(loop)
+        else:
+            check_event_loop(loop)
+    finally:
+        loop.close()
+
+
+def test_other_loops_are_fine() -> None:
+    loop = asyncio.new_event_loop()
+    check_event_loop(loop)
+    loop.close()
