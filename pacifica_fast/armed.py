@@ -12,7 +12,9 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 from uuid import UUID
 
@@ -35,17 +37,16 @@ WINDOW_MIN, WINDOW_MAX = 1_000, 86_400_000  # ms
 P = TypeVar("P", bound=Pending)
 
 _FRAME_MAX: int = lib.PF_FRAME_MAX
-_fire = lib.pf_armed_fire
 
 
 class ArmedStore:
     """The frames of one client's armed cancels, in C memory, and the thread that keeps them fresh.
 
-    :meth:`fire` is not for two threads at once; everything else is. After :meth:`close`, and
-    in a forked child, it has nothing.
+    Safe from any thread, but for ``view``, which is where a fired frame stands until the next
+    one is. After :meth:`close`, and in a forked child, the store has nothing.
     """
 
-    __slots__ = ("__weakref__", "_end", "_opening", "_out", "_signer", "_store", "_templates", "_view")
+    __slots__ = ("__weakref__", "_end", "_opening", "_out", "_signer", "_store", "_templates", "view")
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
@@ -55,7 +56,7 @@ class ArmedStore:
         self._templates: dict[tuple[str, int], Any] = {}
         self._opening = threading.Lock()
         self._out = ffi.new("char[]", _FRAME_MAX)
-        self._view = ffi.buffer(self._out)
+        self.view = ffi.buffer(self._out)
 
     def add(
         self,
@@ -78,12 +79,13 @@ class ArmedStore:
             self._signer.fail(handle)
         return handle
 
-    def fire(self, handle: int) -> bytes | None:
-        """The frame, and it is spent; None if there is none that may be sent."""
-        if self._store is None:
-            return None
-        size = _fire(self._out, _FRAME_MAX, self._store, handle)
-        return self._view[:size] if size > 0 else None
+    def firing(self, handle: int) -> Callable[[], int]:
+        """The call that fires one: it spends it and returns the size of its frame in ``view``.
+
+        Negative if there is no frame that may be sent. Nothing of ours lies between the decision
+        and C.
+        """
+        return partial(lib.pf_armed_fire, self._out, _FRAME_MAX, self._store, handle)
 
     def fire_many(self, handles: Sequence[int]) -> tuple[bytes, list[int]]:
         """Frames one behind the other, and where each ends; negative where there is none."""
@@ -155,7 +157,7 @@ class Armed(Generic[P]):
     Arming spends no credit and tells the exchange nothing.
     """
 
-    __slots__ = ("_client", "_handle", "_pending", "client_order_id", "order_id", "symbol")
+    __slots__ = ("_client", "_handle", "_pending", "_take", "client_order_id", "order_id", "symbol")
 
     def __init__(
         self,
@@ -164,6 +166,7 @@ class Armed(Generic[P]):
         order_id: int | None,
         client_order_id: str | None,
         handle: int,
+        take: Callable[[], int],
         pending: P,
     ) -> None:
         self._client = client
@@ -171,6 +174,7 @@ class Armed(Generic[P]):
         self.order_id = order_id
         self.client_order_id = client_order_id
         self._handle = handle
+        self._take = take
         self._pending: P | None = pending
         pending.renew = self._renew
 
@@ -226,6 +230,7 @@ class Arming(ABC, Generic[P]):
         self._arm_window = arm_window
         self._store = ArmedStore(signer)
         self._armed: dict[Key, Armed[P]] = {}
+        self._fired: deque[Armed[P]] = deque()
 
     def arm(
         self,
@@ -250,6 +255,7 @@ class Arming(ABC, Generic[P]):
         self._check_open()
         number, text = self.signer.order_reference(order_id, client_order_id)
         reference: int | str = text.decode() if text else number
+        self._forget_fired()
         known = self._armed.get((symbol, reference)) if type(symbol) is str else None
         if known is not None:
             return known
@@ -257,8 +263,9 @@ class Arming(ABC, Generic[P]):
             arm_window = self._arm_window or (CLIENT_ORDER_ID_WINDOW if text else ORDER_ID_WINDOW)
         pending = self._session.take()
         handle = self._store.add(symbol, number, text, checked_window(arm_window), pending.number)
-        armed = Armed(self, symbol, order_id, text.decode() or None, handle, pending)
         self._session.refill()
+        take = self._store.firing(handle)
+        armed = Armed(self, symbol, order_id, text.decode() or None, handle, take, pending)
         kept = self._armed.setdefault((symbol, reference), armed)
         if kept is not armed:  # another thread was quicker
             self._store.drop(handle)
@@ -294,14 +301,18 @@ class Arming(ABC, Generic[P]):
 
     def _disarm(self, armed: Armed[P]) -> None:
         self._store.drop(armed._handle)
-        self._spend(armed)
+        armed._pending = None
+        self._fired.append(armed)
+        self._forget_fired()
 
-    def _spend(self, armed: Armed[P]) -> P | None:
-        """The request that was waiting, if it still was: it is the caller's now."""
-        pending, armed._pending = armed._pending, None
-        if pending is not None:
-            self._armed.pop((armed.symbol, armed._reference), None)
-        return pending
+    def _forget_fired(self) -> None:
+        """Let go of what is spent: when there is time, not when it is fired."""
+        fired = self._fired
+        while fired:
+            armed = fired.popleft()
+            key = armed.symbol, armed._reference
+            if self._armed.get(key) is armed:
+                del self._armed[key]
 
     def _frame_of(self, armed: Armed[P], number: int) -> bytes:
         """The cancel, signed now."""
@@ -317,7 +328,8 @@ class Arming(ABC, Generic[P]):
         starts: list[int] = []
         size = start = 0
         for armed, end in zip(cancels, ends, strict=True):
-            pending = self._spend(armed)
+            pending, armed._pending = armed._pending, None
+            self._fired.append(armed)
             if end < 0 or pending is None:
                 pending = self._session.take()
                 piece = self._frame_of(armed, pending.number)
@@ -332,7 +344,9 @@ class Arming(ABC, Generic[P]):
     def _close_armed(self) -> None:
         self._store.close()
         for armed in list(self._armed.values()):
-            self._spend(armed)
+            armed._pending = None
+        self._armed.clear()
+        self._fired.clear()
 
 
 def checked_window(value: int) -> int:

@@ -283,13 +283,19 @@ class Client(Arming[Pending[Any]]):
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
         link = self._ready_link()
-        frame = self._store.fire(armed._handle)
-        pending = self._spend(armed)
-        if frame is None or pending is None:
-            self._store.drop(armed._handle)
-            pending = self._session.take()
-            frame = self._frame_of(armed, pending.number)
-        self._send(link, pending, frame, "cancel_order")
+        size = armed._take()
+        pending = armed._pending
+        if size < 0 or pending is None:
+            return self._fire_afresh(link, armed)
+        armed._pending = None
+        self._send(link, pending, self._store.view[:size], "cancel_order")
+        self._fired.append(armed)
+        return pending
+
+    def _fire_afresh(self, link: Link, armed: Armed[Pending[Any]]) -> Pending[Any]:
+        self._disarm(armed)
+        pending = self._session.take()
+        self._send(link, pending, self._frame_of(armed, pending.number), "cancel_order")
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
@@ -328,6 +334,7 @@ class Client(Arming[Pending[Any]]):
 
     def _tick(self) -> None:
         self._advice.look()
+        self._forget_fired()
         ping = self._session.tick(monotonic())
         link = self._link
         if ping is not None and link is not None and link.ready and not link.is_closing():
