@@ -11,6 +11,7 @@ import ssl as ssl_module
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from os import getpid
 from threading import Lock, get_ident
 from time import monotonic
 from types import TracebackType
@@ -33,7 +34,7 @@ from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.sync.dial import dial
 from pacifica_fast.sync.link import Ended, Link
-from pacifica_fast.sync.reader import Reader
+from pacifica_fast.sync.reader import FORKED, Reader
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
 
@@ -99,6 +100,7 @@ class Client:
         self._session: session.Session[Pending[Any]] = session.Session(
             Pending, timeout=endpoint.timeout, heartbeat=endpoint.heartbeat, now=monotonic()
         )
+        self._pid = getpid()
         self._link, messages = _open(endpoint)
         self._reader = Reader(self._link, self._session, min(endpoint.timeout, endpoint.heartbeat) / 20)
         # Not at exit: the reader's own hook closes all connections at once.
@@ -235,6 +237,8 @@ class Client:
         link = self._link
         if not link.ready:
             raise NotSent(link.why_not_ready())
+        if getpid() != self._pid:  # forked by C code: Python's own forks are told to the link
+            raise NotSent(FORKED)
         return self._session.take()
 
     def _send(self, pending: Pending[Any], text: bytes, operation: str, actions: int = 0) -> None:

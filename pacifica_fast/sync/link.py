@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, RLock, get_ident
 from time import sleep
@@ -70,6 +70,11 @@ class Bell:
             self._hand.close()
             self.ear.close()
 
+    def abandon(self) -> None:
+        """In a forked child, where the lock may be held by nobody: the bell is the parent's."""
+        self._lock = RLock()
+        self.close()
+
 
 class Link:
     """Bytes of a non-blocking socket on one side, text messages on the other.
@@ -119,7 +124,7 @@ class Link:
         self._websocket = websocket
         self._tls = tls
         self._encrypt = None if tls is None else tls.encrypt
-        self._send_bytes = sock.send
+        self._send_bytes: Callable[[bytes], int] = sock.send
         self._unsent = b""
         self._opened = False
         self.failed = False
@@ -137,6 +142,7 @@ class Link:
         me = get_ident()
         with self.lock:
             self.owner = me
+            self.wanted = False
             try:
                 yield
             finally:
@@ -279,6 +285,11 @@ class Link:
         self._send_protocol_bytes()
         self._update()
 
+    @property
+    def closing(self) -> bool:
+        """True once either side has begun the closing handshake."""
+        return self._opened and not self._websocket.open
+
     def end(self) -> Ended:
         """Why there is nothing more to receive."""
         self._websocket.receive_eof()
@@ -288,10 +299,11 @@ class Link:
 
     def drop(self, reason: str) -> str:
         """Close the socket at once, and the bell; returns the reason, or an earlier one."""
+        in_order = not self.failed and not self._unsent
         self.failure = self.failure or reason
         self.failed = True
         self._update()
-        if self._tls is not None and self._tls.established and not self._unsent:
+        if in_order and self._tls is not None and self._tls.established:
             with contextlib.suppress(OSError):  # a courtesy: ssl.SSLError is one too
                 self._socket.send(self._tls.close())
         self._socket.close()
@@ -309,8 +321,7 @@ class Link:
         self.failed = True
         self.ready = False
         self._socket.close()
-        self.bell = Bell()
-        self.bell.close()
+        self.bell.abandon()
 
     # Inside.
 

@@ -22,12 +22,14 @@ from pacifica_fast.session import Session
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.sync.link import Ended, Link
 
-__all__ = ["Reader"]
+__all__ = ["FORKED", "Reader"]
 
 logger = logging.getLogger("pacifica_fast.sync")
 
 # Plain bytes that are parsed at a time, holding the lock: about ten messages, 0.1 ms.
 _SLICE = 2048
+
+FORKED = "this process was forked from the one that connected"
 
 _running: set[Reader] = set()
 
@@ -77,8 +79,8 @@ class Reader:
 
     def abandon(self) -> None:
         """In a forked child: what was in flight is the parent's to know."""
-        self._link.abandon("this process was forked from the one that connected")
-        self._session.lost(self._link.failure, monotonic())
+        self._link.abandon(FORKED)
+        self._session.lost(FORKED, monotonic())
 
     # Inside the thread.
 
@@ -111,12 +113,15 @@ class Reader:
             if now >= next_tick:
                 next_tick = now + self._tick_interval
                 self._tick(now)
-            if self._stopping and close_at == inf:
+            if close_at == inf and (self._stopping or link.closing):
                 close_at = now + CLOSE_TIMEOUT
                 with link.held():
                     link.close()
-            if link.failed or now >= close_at:
+            if link.failed:
                 raise Ended(link.failure, "")
+            if now >= close_at:
+                with link.held():
+                    raise link.end()
             poller.register(sock, link.events())
             for descriptor, event in poller.poll(milliseconds_until(min(next_tick, close_at))):
                 if descriptor == ear:
