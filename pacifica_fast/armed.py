@@ -14,12 +14,14 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, Generic, NoReturn, TypeVar
 from uuid import UUID
 
 from pacifica_fast._sodium import ffi, lib
-from pacifica_fast.errors import InvalidRequest
+from pacifica_fast.errors import InvalidRequest, NotSent
 from pacifica_fast.session import Pending, Session
 from pacifica_fast.signer import Signer
 
@@ -31,6 +33,8 @@ ORDER_ID_WINDOW = 30_000
 CLIENT_ORDER_ID_WINDOW = 10_000
 """ms that one by ``client_order_id`` does: within the window a copy of the frame, replayed, would
 also cancel a new order to which the same client order id was given."""
+
+PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 WINDOW_MIN, WINDOW_MAX = 1_000, 86_400_000  # ms
 
@@ -257,7 +261,7 @@ class Arming(ABC, Generic[P]):
         reference: int | str = text.decode() if text else number
         self._forget_fired()
         known = self._armed.get((symbol, reference)) if type(symbol) is str else None
-        if known is not None:
+        if known is not None and known.armed:
             return known
         if arm_window is None:
             arm_window = self._arm_window or (CLIENT_ORDER_ID_WINDOW if text else ORDER_ID_WINDOW)
@@ -266,10 +270,8 @@ class Arming(ABC, Generic[P]):
         self._session.refill()
         take = self._store.firing(handle)
         armed = Armed(self, symbol, order_id, text.decode() or None, handle, take, pending)
-        kept = self._armed.setdefault((symbol, reference), armed)
-        if kept is not armed:  # another thread was quicker
-            self._store.drop(handle)
-        return kept
+        self._armed[symbol, reference] = armed
+        return armed
 
     def pull(self, armed: Iterable[Armed[P]]) -> list[P]:
         """Fire many: one encryption and one write for all of them; their Pendings in their order.
@@ -306,13 +308,13 @@ class Arming(ABC, Generic[P]):
         self._forget_fired()
 
     def _forget_fired(self) -> None:
-        """Let go of what is spent: when there is time, not when it is fired."""
-        fired = self._fired
-        while fired:
-            armed = fired.popleft()
-            key = armed.symbol, armed._reference
-            if self._armed.get(key) is armed:
-                del self._armed[key]
+        """Let go of what is spent: not when it is fired, but when there is time."""
+        with suppress(IndexError):
+            while True:
+                armed = self._fired.popleft()
+                key = armed.symbol, armed._reference
+                if self._armed.get(key) is armed:
+                    self._armed.pop(key, None)
 
     def _frame_of(self, armed: Armed[P], number: int) -> bytes:
         """The cancel, signed now."""
@@ -340,6 +342,13 @@ class Arming(ABC, Generic[P]):
             pieces.append(piece)
             size += len(piece)
         return b"".join(pieces), pendings, starts
+
+    def _settle_unsent(self, pendings: list[P], starts: list[int], unsent: int) -> None:
+        """What lies wholly behind the first byte that provably never left has its fate."""
+        now = monotonic()
+        for pending, start in zip(pendings, starts, strict=True):
+            if start >= unsent:
+                self._session.settle(pending, NotSent(PARTLY_SENT, pending.id), now)
 
     def _close_armed(self) -> None:
         self._store.close()

@@ -50,13 +50,15 @@ def eager_switching() -> Iterator[None]:
 class SwitchAdvice:
     """Warns, once, when another thread has been seen to make us wait for the GIL.
 
-    Threads that only wait, as most of those of a bot do, are not warned of.
+    Threads that only wait, as most of those of a bot do, are not warned of, nor is a single
+    hiccup of the machine: it takes two looks in a row.
     """
 
-    __slots__ = ("_given",)
+    __slots__ = ("_given", "_met")
 
     def __init__(self) -> None:
         self._given = False
+        self._met = False
 
     def look(self) -> None:
         """Call it now and then: 1 µs, or one switch interval if a busy thread is there."""
@@ -66,7 +68,8 @@ class SwitchAdvice:
         start = time.perf_counter()
         time.sleep(0)  # gives the GIL up, as sending does
         waited = time.perf_counter() - start
-        if waited >= interval:
+        met_before, self._met = self._met, waited >= interval
+        if self._met and met_before:
             self._given = True
             logger.warning(
                 "another Python thread is busy: sending gives the GIL up, and getting it back took %.1f ms, "

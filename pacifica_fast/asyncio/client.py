@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pacifica_fast import session
-from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.armed import PARTLY_SENT, Armed, Arming
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
@@ -307,11 +307,8 @@ class Client(Arming[Pending[Any]]):
             link.write(data)
         unsent = link.unsent_from(len(frames), data)
         if unsent is not None:
-            reason = "the kernel took only a part of what was sent together"
-            for pending, start in zip(pendings, starts, strict=True):
-                if start >= unsent:
-                    self._session.settle(pending, NotSent(reason, pending.id), monotonic())
-            link.abort(reason)
+            self._settle_unsent(pendings, starts, unsent)
+            link.abort(PARTLY_SENT)
         return pendings
 
     def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
@@ -334,7 +331,6 @@ class Client(Arming[Pending[Any]]):
 
     def _tick(self) -> None:
         self._advice.look()
-        self._forget_fired()
         ping = self._session.tick(monotonic())
         link = self._link
         if ping is not None and link is not None and link.ready and not link.is_closing():

@@ -7,6 +7,7 @@ write. Everything else is the reader's, see :mod:`pacifica_fast.sync.reader`.
 
 from __future__ import annotations
 
+import logging
 import ssl as ssl_module
 import weakref
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pacifica_fast import session
+from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.endpoint import (
     HEARTBEAT,
     MAINNET_WS,
@@ -29,14 +31,18 @@ from pacifica_fast.endpoint import (
     Endpoint,
     check_signer,
 )
-from pacifica_fast.errors import ConnectionFailed, NotSent
+from pacifica_fast.errors import ConnectionFailed, NotSent, PacificaError
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.signer import OrderId, Signer
+from pacifica_fast.switching import eager_switching
 from pacifica_fast.sync.dial import dial
 from pacifica_fast.sync.link import Ended, Link
 from pacifica_fast.sync.reader import FORKED, Reader
+from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
+
+logger = logging.getLogger("pacifica_fast.sync")
 
 A = TypeVar("A", bound=Ack)
 
@@ -84,7 +90,7 @@ class Pending(session.Pending, Generic[A]):
                 waiters.pop().release()
 
 
-class Client:
+class Client(Arming[Pending[Any]]):
     """A connection to the exchange, made by :func:`connect`. All of it is safe from any thread.
 
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
@@ -96,7 +102,7 @@ class Client:
     """
 
     def __init__(self, signer: Signer, endpoint: Endpoint) -> None:
-        self.signer = signer
+        super().__init__(signer, endpoint.arm_window)
         self._session: session.Session[Pending[Any]] = session.Session(
             Pending, timeout=endpoint.timeout, heartbeat=endpoint.heartbeat, now=monotonic()
         )
@@ -123,10 +129,10 @@ class Client:
         Arguments as :meth:`Signer.cancel_order`.
         """
         pending = self._taken()
-        text = self.signer.cancel_order_text(
-            symbol, order_id, client_order_id, timestamp, expiry_window, None, pending.number
+        frame = self.signer.cancel_order_frame(
+            symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
         )
-        self._send(pending, text, "cancel_order")
+        self._send(pending, frame, "cancel_order")
         return pending
 
     def cancel_order(
@@ -164,7 +170,7 @@ class Client:
             expiry_window=expiry_window,
             number=pending.number,
         )
-        self._send(pending, request.text, "cancel_all_orders")
+        self._send(pending, frame_of(request.text), "cancel_all_orders")
         return pending.result()
 
     def batch_cancel(
@@ -182,7 +188,7 @@ class Client:
         request = self.signer.batch_cancel(
             cancels, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(pending, request.text, "batch_orders", len(cancels))
+        self._send(pending, frame_of(request.text), "batch_orders", len(cancels))
         return pending.result()
 
     def request(
@@ -198,7 +204,7 @@ class Client:
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(pending, request.text, operation)
+        self._send(pending, frame_of(request.text), operation)
         return pending.result()
 
     # The connection.
@@ -214,6 +220,7 @@ class Client:
         What has got none when the connection is gone ends as :class:`OutcomeUnknown`. Takes
         2 s at most, and may be called again, from any thread and from a signal handler.
         """
+        self._close_armed()
         self._reader.close()
 
     def __enter__(self) -> Client:
@@ -233,15 +240,19 @@ class Client:
 
     # Inside.
 
-    def _taken(self) -> Pending[Any]:
-        link = self._link
-        if not link.ready:
-            raise NotSent(link.why_not_ready())
+    def _check_ready(self) -> None:
+        if not self._link.ready:
+            raise NotSent(self._link.why_not_ready())
         if getpid() != self._pid:  # forked by C code: Python's own forks are told to the link
             raise NotSent(FORKED)
+
+    def _taken(self) -> Pending[Any]:
+        self._check_ready()
         return self._session.take()
 
-    def _send(self, pending: Pending[Any], text: bytes, operation: str, actions: int = 0) -> None:
+    # _send and _fire are Link.held_to_send written out: its two calls would cost a microsecond.
+
+    def _send(self, pending: Pending[Any], frame: bytes, operation: str, actions: int = 0) -> None:
         link = self._link
         me = get_ident()
         if link.lock.locked():
@@ -250,11 +261,7 @@ class Client:
             link.owner = me
             link.wanted = False
             try:
-                taken = link.send(text)
-                # The reader needs the lock too: no reply can come before this.
-                self._session.sent(pending, operation, monotonic(), actions)
-                if not taken:
-                    link.untouched = pending
+                self._send_locked(link, pending, frame, operation, actions)
             except NotSent:
                 raise
             except BaseException:  # Ctrl-C: who knows how much of the message is on its way
@@ -262,6 +269,76 @@ class Client:
                 raise
             finally:
                 link.owner = 0
+
+    def _send_locked(
+        self, link: Link, pending: Pending[Any], frame: bytes, operation: str, actions: int
+    ) -> None:
+        taken = link.send(frame)
+        # The reader needs the lock too: no reply can come before this.
+        self._session.sent(pending, operation, monotonic(), actions)
+        if not taken:
+            link.untouched = pending
+
+    # Armed cancels; see Arming.
+
+    def _check_open(self) -> None:
+        if self._link.failed or self._link.closing:
+            raise NotSent(self._link.why_not_ready())
+
+    def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
+        self._check_ready()
+        link = self._link
+        me = get_ident()
+        if link.lock.locked():
+            link.wait_in_line(me)
+        with link.lock:
+            link.owner = me
+            link.wanted = False
+            try:
+                if not link.ready:
+                    raise NotSent(link.why_not_ready())
+                size = armed._take()
+                pending, armed._pending = armed._pending, None
+                if size >= 0 and pending is not None:
+                    self._send_locked(link, pending, self._store.view[:size], "cancel_order", 0)
+            except NotSent:
+                raise
+            except BaseException:
+                link.fail("interrupted while sending")
+                raise
+            finally:
+                link.owner = 0
+        self._fired.append(armed)
+        return self._fire_afresh(armed) if size < 0 or pending is None else pending
+
+    def _fire_afresh(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
+        self._store.drop(armed._handle)
+        pending = self._taken()
+        self._send(pending, self._frame_of(armed, pending.number), "cancel_order")
+        return pending
+
+    def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
+        self._check_ready()
+        link = self._link
+        with eager_switching():
+            frames, pendings, starts = self._frames_of(cancels)
+            with link.held_to_send():
+                unsent = link.send_together(frames)
+                self._session.sent_many(pendings, "cancel_order", monotonic())
+                if unsent is not None:
+                    self._settle_unsent(pendings, starts, unsent)
+        return pendings
+
+    def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
+        """Called by the reader, which holds the lock."""
+        link = self._link
+        try:
+            self._session.renumber(pending)
+            self._send_locked(link, pending, self._frame_of(armed, pending.number), "cancel_order", 0)
+        except PacificaError as error:
+            logger.warning("could not sign afresh: %s", error)
+            return False
+        return True
 
 
 def connect(
@@ -274,6 +351,8 @@ def connect(
     heartbeat: float = HEARTBEAT,
     open_timeout: float = OPEN_TIMEOUT,
     max_size: int = MAX_MESSAGE,
+    max_unsent: int = 0,
+    arm_window: int | None = None,
 ) -> Client:
     """Connect to the exchange: ``with connect(signer) as client``, or close it yourself.
 
@@ -285,6 +364,9 @@ def connect(
     - ``heartbeat``: ping after this many s without a request; the exchange closes after 60.
     - ``open_timeout``: for name resolution, TCP, TLS and upgrade together, in s.
     - ``max_size``: the largest message accepted from the exchange, in bytes.
+    - ``max_unsent``: how many bytes may be waiting for the socket when a request is sent; with
+      more, it is :class:`NotSent`. 0: a request goes to the kernel at once or not at all.
+    - ``arm_window``: how long an armed cancel stays valid, in ms; see :meth:`Client.arm`.
 
     Raises :class:`ConnectionFailed`, which tells the stage, and :class:`InvalidRequest`.
     """
@@ -297,6 +379,8 @@ def connect(
         heartbeat=heartbeat,
         open_timeout=open_timeout,
         max_size=max_size,
+        max_unsent=max_unsent,
+        arm_window=arm_window,
     )
     return Client(signer, endpoint)
 
@@ -307,7 +391,7 @@ def _open(endpoint: Endpoint) -> tuple[Link, list[bytes]]:
     websocket, tls = endpoint.websocket(), endpoint.tls()
     try:
         sock = dial(endpoint.uri.host, endpoint.uri.port, deadline)
-        link = Link(sock, websocket, tls)
+        link = Link(sock, websocket, tls, endpoint.max_unsent)
         try:
             return link, link.open(deadline)
         except BaseException:

@@ -14,6 +14,7 @@ from time import sleep
 
 from websockets.exceptions import InvalidStatus
 
+from pacifica_fast.armed import PARTLY_SENT
 from pacifica_fast.errors import NotSent
 from pacifica_fast.session import Pending
 from pacifica_fast.sync.dial import milliseconds_until
@@ -92,6 +93,7 @@ class Link:
 
     __slots__ = (
         "_encrypt",
+        "_max_unsent",
         "_opened",
         "_send_bytes",
         "_socket",
@@ -109,7 +111,7 @@ class Link:
         "wanted",
     )
 
-    def __init__(self, sock: socket.socket, websocket: WebSocket, tls: TLS | None) -> None:
+    def __init__(self, sock: socket.socket, websocket: WebSocket, tls: TLS | None, max_unsent: int) -> None:
         self.lock = Lock()
         self.owner = 0
         self.wanted = False
@@ -126,6 +128,7 @@ class Link:
         self._encrypt = None if tls is None else tls.encrypt
         self._send_bytes: Callable[[bytes], int] = sock.send
         self._unsent = b""
+        self._max_unsent = max_unsent
         self._opened = False
         self.failed = False
         """True once nothing more can be sent or received: the reader is to drop the link."""
@@ -145,6 +148,25 @@ class Link:
             self.wanted = False
             try:
                 yield
+            finally:
+                self.owner = 0
+
+    @contextmanager
+    def held_to_send(self) -> Iterator[None]:
+        """The lock, for a sender. Raises :class:`NotSent` if this thread has it already."""
+        me = get_ident()
+        if self.lock.locked():
+            self.wait_in_line(me)
+        with self.lock:
+            self.owner = me
+            self.wanted = False
+            try:
+                yield
+            except NotSent:
+                raise
+            except BaseException:  # Ctrl-C: who knows how much of the message is on its way
+                self.fail("interrupted while sending")
+                raise
             finally:
                 self.owner = 0
 
@@ -189,30 +211,47 @@ class Link:
             return self.failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def send(self, text: bytes) -> int:
-        """Send a text message; returns how many of its bytes on the wire the kernel took.
+    def send(self, frame: bytes) -> int:
+        """Send a websocket frame; returns how many of its bytes on the wire the kernel took.
 
         The rest goes when the socket takes it, and until then the link is not ready.
         Raises :class:`NotSent`, and then no byte of it has left or ever will.
         """
         if not self.ready:
             raise NotSent(self.why_not_ready())
-        return self.send_frame(self._websocket.send(text))
+        if self._unsent:  # max_unsent allows for it
+            self._keep(frame if self._encrypt is None else self._encrypt(frame))
+            return 0
+        data, taken = self._sent(frame)
+        if taken != len(data):
+            self._keep(data[taken:])
+        return taken
 
-    def send_frame(self, frame: bytes) -> int:
-        """As :meth:`send`, for a finished websocket frame. Only when :attr:`ready`."""
+    def send_together(self, frames: bytes) -> int | None:
+        """Send several, all or not at all if it can be: None if the kernel took every byte.
+
+        Otherwise the connection is given up, and what is returned is from where on the bytes of
+        ``frames`` provably never left. Raises :class:`NotSent` as :meth:`send` does.
+        """
+        if not self.ready or self._unsent:
+            raise NotSent(self.why_not_ready())
+        data, taken = self._sent(frames)
+        if taken == len(data):
+            return None
+        self.fail(PARTLY_SENT)
+        return taken if self._tls is None else self._tls.provably_unsent(len(frames), data, taken)
+
+    def _sent(self, frames: bytes) -> tuple[bytes, int]:
+        """The bytes for the wire, and how many of them the kernel took."""
         try:
-            data = frame if self._encrypt is None else self._encrypt(frame)
-            taken = self._send_bytes(data)
+            data = frames if self._encrypt is None else self._encrypt(frames)
+            return data, self._send_bytes(data)
         except BlockingIOError:
-            taken = 0
+            return data, 0
         except ssl.SSLError as error:
             raise self._broken(f"tls: {_tls_reason(error)}") from error
         except OSError as error:
             raise self._broken(f"connection lost: {error}") from error
-        if taken != len(data):
-            self._keep(data[taken:])
-        return taken
 
     def fail(self, reason: str) -> None:
         """Give the connection up: the reader will drop it."""
@@ -343,7 +382,7 @@ class Link:
 
     def _keep(self, data: bytes) -> None:
         self._unsent += data
-        self.ready = False
+        self._update()
         self.bell.ring()
 
     def _send_protocol_bytes(self) -> None:
@@ -370,7 +409,7 @@ class Link:
         return NotSent(self.failure)
 
     def _update(self) -> None:
-        self.ready = self._websocket.open and not self._unsent and not self.failed
+        self.ready = self._websocket.open and len(self._unsent) <= self._max_unsent and not self.failed
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -19,8 +19,10 @@ from typing import Any
 from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import NotSent
 from pacifica_fast.session import Session
+from pacifica_fast.switching import SwitchAdvice
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.sync.link import Ended, Link
+from pacifica_fast.websocket import frame_of
 
 __all__ = ["FORKED", "Reader"]
 
@@ -45,6 +47,7 @@ class Reader:
         self._session = session
         # One sweeper for all deadlines. It adds at most this to a timeout.
         self._tick_interval = tick_interval
+        self._advice = SwitchAdvice()
         self._stopping = False
         self._pid = os.getpid()
         self._thread = Thread(target=self._run, name="pacifica_fast reader", daemon=True)
@@ -153,11 +156,12 @@ class Reader:
             logger.debug("message of channel %r", message.get("channel"))
 
     def _tick(self, now: float) -> None:
+        self._advice.look()
         with self._link.held():
             ping = self._session.tick(now)
             if ping is not None and self._link.ready:
                 try:
-                    self._link.send(ping)
+                    self._link.send(frame_of(ping))
                 except NotSent as error:
                     raise Ended(error.reason, "") from error
 
