@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -68,7 +69,7 @@ test_map( void ) {
 /* The kernel's own word: VmFlags of the mapping in /proc/self/smaps. */
 
 static void
-test_flags( void ) {
+check_flags( const pf_pages *of ) {
   FILE *maps = fopen( "/proc/self/smaps", "r" );
   char  line[512];
   int   found = 0;
@@ -80,16 +81,73 @@ test_flags( void ) {
     unsigned long long start;
     unsigned long long end;
     if( sscanf( line, "%llx-%llx ", &start, &end ) == 2 ) {
-      ours = start <= (uintptr_t)pages.start && (uintptr_t)pages.start < end;
+      ours = start <= (uintptr_t)of->start && (uintptr_t)of->start < end;
     } else if( ours && strncmp( line, "VmFlags:", 8 ) == 0 ) {
       found = 1;
-      CHECK( strstr( line, " dd" ) != NULL );                            /* not dumped */
-      CHECK( ( strstr( line, " wf" ) != NULL ) == pages.wiped_on_fork ); /* wiped on fork */
-      CHECK( !MLOCK_IS_REAL || ( strstr( line, " lo" ) != NULL ) == pages.locked );
+      CHECK( strstr( line, " dd" ) != NULL );                          /* not dumped */
+      CHECK( ( strstr( line, " wf" ) != NULL ) == of->wiped_on_fork ); /* wiped on fork */
+      CHECK( !MLOCK_IS_REAL || ( strstr( line, " lo" ) != NULL ) == of->locked );
     }
   }
   fclose( maps );
   CHECK( found );
+}
+
+static void
+test_flags( void ) {
+  check_flags( &pages );
+}
+
+/* Large ones: never locked, and not missed; all else alike. */
+
+static size_t
+resident_pages( const pf_pages *of ) {
+  size_t const   count = of->sz / (size_t)sysconf( _SC_PAGESIZE );
+  unsigned char *in    = malloc( count );
+  size_t         sum   = 0;
+  CHECK( in != NULL && mincore( of->start, of->sz, in ) == 0 );
+  for( size_t i = 0; i < count; i++ ) {
+    sum += in[i] & 1;
+  }
+  free( in );
+  return sum;
+}
+
+static void
+test_large( void ) {
+  static pf_pages large;
+  size_t const    sz = (size_t)100 * (size_t)sysconf( _SC_PAGESIZE );
+  size_t          mapped;
+  size_t          unlocked;
+  pf_pages_counts( &mapped, &unlocked );
+  size_t const unlocked_before = unlocked;
+  pf_pages_lock();
+  CHECK( pf_pages_map_large( &large, sz - 1 ) == PF_OK );
+  pf_pages_unlock();
+  CHECK( large.sz == sz && !large.locked );
+  CHECK( check_all_zero( large.start, large.sz ) );
+  pf_pages_counts( &mapped, &unlocked );
+  CHECK( mapped == 3 && unlocked == unlocked_before );
+  check_flags( &large );
+
+  memset( large.start, 0x77, large.sz );
+  CHECK( resident_pages( &large ) == 100 );
+  pid_t const child = fork();
+  if( child == 0 ) {
+    CHECK( check_all_zero( large.start, large.sz ) );
+    CHECK( !large.locked );
+    check_flags( &large );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+  CHECK( large.start[0] == 0x77 && large.start[sz - 1] == 0x77 );
+
+  pf_wipe( large.start, large.sz );
+  pf_pages_give_back( &large );
+  CHECK( resident_pages( &large ) == 0 );
+  CHECK( check_all_zero( large.start, large.sz ) );
+  memset( large.start, 0x78, large.sz ); /* to be used again */
+  check_flags( &large );
 }
 
 static void
@@ -189,6 +247,7 @@ main( void ) {
   test_fork();
   test_clone();
   test_fork_waits_for_the_lock();
+  test_large();
   puts( NAME ": ok" );
   return 0;
 }
