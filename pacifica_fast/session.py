@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -89,8 +89,8 @@ class Session(Generic[P]):
 
     Sending is in three steps, so that little but the write lies between the decision and
     the wire: :meth:`take` (a request made beforehand; build its text with its number),
-    :meth:`sent`, write. More are made when replies arrive and as time passes. Taking is safe
-    from any thread; everything else is the driver's to serialise.
+    :meth:`sent`, write. More are made when replies arrive and as time passes. :meth:`take` and
+    :meth:`refill` are safe from any thread; everything else is the driver's to serialise.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Session(Generic[P]):
         self.heartbeat = heartbeat
         self.last_sent = now
         self._make_pending = make_pending
-        self._numbers: range = range(0)
+        self._numbers: Iterator[int] = iter(())
         self._ring: deque[P] = deque()
         # By request id, in the order in which they were sent.
         self._in_flight: dict[str, P] = {}
@@ -116,7 +116,7 @@ class Session(Generic[P]):
         try:
             return self._ring.popleft()
         except IndexError:
-            return self._make_pending(ids.reserve(1)[0])
+            return self._make_pending(self._number())
 
     def sent(self, pending: P, operation: str, now: float, actions: int = 0) -> None:
         """``pending`` is about to be written."""
@@ -133,10 +133,15 @@ class Session(Generic[P]):
     def refill(self) -> None:
         """Make requests ahead, so that :meth:`take` need not."""
         while len(self._ring) < _RING_SIZE:
-            if not self._numbers:
-                self._numbers = ids.reserve(_RING_SIZE * 8)
-            self._ring.append(self._make_pending(self._numbers[0]))
-            self._numbers = self._numbers[1:]
+            self._ring.append(self._make_pending(self._number()))
+
+    def _number(self) -> int:
+        """A request number for nobody else: taking the next of an iterator is one step."""
+        number = next(self._numbers, None)
+        while number is None:
+            self._numbers = iter(ids.reserve(_RING_SIZE * 8))
+            number = next(self._numbers, None)
+        return number
 
     def settle(self, pending: P, outcome: Ack | Exception, now: float) -> bool:
         """End a request that was sent; False if it had ended before."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,11 +43,25 @@ def test_every_request_has_an_id_of_its_own() -> None:
 
 
 def test_what_is_taken_is_the_takers_alone() -> None:
-    """More than were made ahead, and from many threads."""
+    """More than were made ahead, by many threads, while others make more."""
     session = new_session()
-    with ThreadPoolExecutor(8) as threads:
-        taken = list(threads.map(lambda _: session.take().id, range(2000)))
-    assert len(set(taken)) == 2000
+
+    def take(number: int) -> list[str]:
+        taken = []
+        for _ in range(500):
+            if number % 2:
+                session.refill()
+            taken.append(session.take().id)
+        return taken
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            taken = [request_id for ids in threads.map(take, range(16)) for request_id in ids]
+    finally:
+        sys.setswitchinterval(before)
+    assert len(set(taken)) == 8000
     assert session.in_flight() == []
 
 
