@@ -7,11 +7,12 @@ BIN    := $(VENV)/bin
 CORE   := $(wildcard csrc/*.c csrc/*.h) csrc/build_native.py setup.py pyproject.toml
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test lint bench sanitize format clean
+.PHONY: help demo test prove lint bench sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
+	@echo "make prove     no nonce is used twice: two million signatures, and builds in which it is"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
 	@echo "make bench     every stage beside its peers; then all of it interleaved, with ratios"
 	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan"
@@ -22,6 +23,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests
 	$(BIN)/python -m pytest -q
+
+prove: $(VENV)/installed-test
+	PYTHONPATH=tests $(BIN)/python -m proof.nonces
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
@@ -41,7 +45,7 @@ sanitize: $(VENV)/installed-test
 format: $(VENV)/installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	clang-format -i csrc/*.c csrc/*.h csrc/tests/*.c csrc/tests/*.h
+	clang-format -i csrc/*.c csrc/*.h csrc/tests/*.c csrc/tests/*.h csrc/tests/proof/*.c
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info pacifica_fast/_native.* csrc/tests/build
