@@ -35,9 +35,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 
 from pacifica_fast import reference
-from pacifica_fast.asyncio import Client, connect
+from pacifica_fast.asyncio import Client, Pending, connect
 from pacifica_fast.errors import ConnectionFailed, NotSent, OutcomeUnknown, PacificaError, Rejected
 from pacifica_fast.keys import Keypair
+from pacifica_fast.nonces import Stats
 from pacifica_fast.replies import Ack, BatchAck, CancelAllAck
 from pacifica_fast.signer import Signer
 
@@ -50,6 +51,7 @@ EXCHANGE_PATIENCE: Final = 30.0  # s for the exchange to start, and to stop
 REPLY_PATIENCE: Final = 15.0  # s; nothing here should take even a hundredth
 MUTE_TIMEOUT: Final = 0.25  # s, where the exchange is made not to answer
 REST: Final = 0.01  # s before each cold decision
+NONCES: Final = 256
 NOISY_RATIO: Final = 5.0  # p99 over p50 of work that waits for nothing
 
 # The exchange is a new interpreter that finds its modules exactly where this one does.
@@ -294,7 +296,7 @@ class Pair:
         return self.python.us(0.5) / self.ours.us(0.5)
 
 
-BUILD, SEND, ACK = "build the request", "decide -> kernel", "decide -> ack"
+BUILD, SEND, FIRE, ACK = "build the request", "decide -> kernel", "armed -> kernel", "decide -> ack"
 
 
 class Measurement:
@@ -329,7 +331,7 @@ class Measurement:
 
     async def wire(self, rounds: int, rest: float = 0.0) -> list[Pair]:
         """Place an order and cancel it, both ways. ``rest``: s of sleep before each decision."""
-        build, send, ack = Pair(BUILD), Pair(SEND), Pair(ACK)
+        build, send, fire, ack = Pair(BUILD), Pair(SEND), Pair(FIRE), Pair(ACK)
 
         async def ours() -> None:
             order_id = await self._place()
@@ -344,6 +346,13 @@ class Measurement:
             await pending
             ack.ours.ns.append(time.perf_counter_ns() - start)
             self._count()
+            armed = self._client.arm("BTC", order_id=await self._place())
+            await asyncio.sleep(rest)
+            start = time.perf_counter_ns()
+            pending = armed.fire()
+            fire.ours.ns.append(time.perf_counter_ns() - start)
+            await pending
+            self._count()
 
         async def python() -> None:
             order_id = await self._place()
@@ -356,6 +365,7 @@ class Measurement:
             request_id, text = self._python.cancel_order("BTC", order_id)
             await self._connection.send(text)
             send.python.ns.append(time.perf_counter_ns() - start)
+            fire.python.ns.append(send.python.ns[-1])  # it knows no other way
             reply = json.loads(await self._connection.recv())
             ack.python.ns.append(time.perf_counter_ns() - start)
             if (reply.get("id"), reply.get("code")) != (request_id, 200):
@@ -365,7 +375,7 @@ class Measurement:
         for number in range(rounds):
             for way in (ours, python) if number % 2 == 0 else (python, ours):
                 await way()
-        return [build, send, ack]
+        return [build, send, fire, ack]
 
     async def _place(self) -> int:
         placed = await self._client.request("create_order", dict(ORDER))
@@ -407,12 +417,13 @@ class Summary:
     tight: list[Pair] = field(default_factory=list)
     hot: list[Pair] = field(default_factory=list)
     cold: list[Pair] = field(default_factory=list)
+    stats: Stats = field(default_factory=Stats)
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
         """One line."""
         pairs = {"hot_tight_loop": self.tight, "hot_on_the_wire": self.hot, "cold_on_the_wire": self.cold}
-        names = {BUILD: "build", SEND: "decide_to_kernel", ACK: "decide_to_ack"}
+        names = {BUILD: "build", SEND: "decide_to_kernel", FIRE: "armed_to_kernel", ACK: "decide_to_ack"}
         return json.dumps(
             {
                 "ok": self.ok,
@@ -481,7 +492,7 @@ async def _play(
     rounds: int,
 ) -> None:
     """Both acts, in one event loop."""
-    signer = Signer(main_key)
+    signer = Signer(main_key, prepared=NONCES)
     async with connect(
         signer, url=exchange.url, ssl=exchange.ssl_context(), timeout=REPLY_PATIENCE
     ) as client:
@@ -508,6 +519,8 @@ async def _play(
                     terminal, f"cold: after {REST * 1e3:g} ms of rest, as in a bot, {some} each", summary.cold
                 )
             summary.signatures_sent += measurement.signatures
+    summary.stats = signer.stats
+    signer.close()
     summary.notes = _notes(summary)
 
 
@@ -541,6 +554,14 @@ async def _all_fates(fates: Fates, exchange: Exchange, client: Client, agent_key
         fields = {"BTC": {}, "ETH": {"symbol": "ETH", "price": "2000"}}
         return [(symbol, (await order(**fields[symbol])).data["i"]) for symbol in symbols.split()]
 
+    placed = await fates.of("place one and arm its cancel", "ack", order())
+    armed = client.arm("BTC", order_id=placed.data["i"])
+    await fates.of("fire it: one write", "ack", armed.fire())
+    await fates.of("fire again: signed afresh", "rejected", armed.fire())
+    resting = [client.arm(symbol, order_id=number) for symbol, number in await several("BTC " * 10)]
+    await fates.of("pull 10 armed in one write", "ack", _last(client.pull(resting)))
+    signatures += 3 + 10 + 10
+
     batch = await several("BTC ETH BTC ETH BTC")
     await fates.of("cancel 5 orders in one batch", "ack", client.batch_cancel(batch))
     await several("BTC BTC ETH ETH ETH")
@@ -562,6 +583,12 @@ async def _all_fates(fates: Fates, exchange: Exchange, client: Client, agent_key
     distrusting = connect(signer, url=exchange.url, ssl=ssl.create_default_context())
     await fates.of("connect without trusting it", "refused", distrusting)
     return signatures
+
+
+async def _last(pendings: list[Pending[Any]]) -> Ack:
+    """All of them acknowledged, and the last acknowledgement."""
+    acks: list[Ack] = [await pending for pending in pendings]
+    return acks[-1]
 
 
 # --------------------------------------------------------------------------- what it says
@@ -606,6 +633,12 @@ def _notes(summary: Summary) -> list[str]:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores:
         notes.append(f"it is busy with other things: load average {load:.1f} on {cores} cores")
+    stats = summary.stats
+    if stats.deterministic:
+        notes.append(
+            f"{stats.deterministic:,} of {stats.prepared + stats.deterministic:,} signatures found no "
+            "prepared nonce: a tight loop is quicker than the thread that makes them"
+        )
     if cores == 1:
         notes.append("one core only: the exchange's work is part of every round trip and of some sends")
     return notes
@@ -613,6 +646,8 @@ def _notes(summary: Summary) -> list[str]:
 
 _LEGEND: Final = (
     "kernel: the call has returned, the bytes are written. ack: the answer is read.",
+    "ours sign with prepared nonces, or deterministically when none is ready; an armed",
+    "cancel was signed when its order was placed.",
     "pure Python: the official SDK's algorithm (pacifica_fast.reference), with PyNaCl",
     "to sign, sent by websockets' ws.send() on a kept connection. The SDK itself signs",
     "with solders, encodes with base58 and, in its examples, connects anew for each",
