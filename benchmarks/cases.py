@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is compared: one cancel, stage by stage, ours beside what others do for the same stage.
+"""What is compared without a network: one cancel, stage by stage, ours beside what others do for it.
 
 Every case can tell whether its output is right; a fast wrong answer is no result.
 """
@@ -10,40 +10,40 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import base58
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 from solders.keypair import Keypair as SoldersKeypair
 
-from pacifica_fast import Keypair, Signer, b58decode, b58encode, canonicalize, reference, sdk, sdk_legacy
+from benchmarks import peers
+from benchmarks.sample import (
+    ACCOUNT,
+    CLIENT_ORDER_ID,
+    HEADER,
+    MESSAGE_BYTES,
+    ORDER_ID,
+    PAYLOAD,
+    SEED,
+    SIGNATURE,
+    SIGNATURE_TEXT,
+    SYMBOL,
+    Case,
+    is_message,
+    is_request,
+    is_signature,
+    is_signed,
+)
+from pacifica_fast import Keypair, Signer, b58encode, canonicalize, reference, sdk, sdk_legacy
 from pacifica_fast._sodium import ffi, lib
 
-SEED = bytes(range(32))
-SYMBOL, ORDER_ID = "BTC", 28_416_222_569
-CLIENT_ORDER_ID = "79f948fd-7556-4066-a128-083f3ea49322"
-HEADER = {"timestamp": 1_748_970_123_456, "expiry_window": 5_000, "type": "cancel_order"}
-PAYLOAD = {"symbol": SYMBOL, "order_id": ORDER_ID}
-MESSAGE = reference.prepare_message(HEADER, PAYLOAD)
-MESSAGE_BYTES = MESSAGE.encode()
-SIGNATURE = bytes(SigningKey(SEED).sign(MESSAGE_BYTES).signature)
-SIGNATURE_TEXT = reference.b58encode(SIGNATURE)
-PUBKEY = bytes(SigningKey(SEED).verify_key)
-ACCOUNT = reference.b58encode(PUBKEY)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One way to do a stage. The first case of a group is what the others are measured against."""
-
-    name: str
-    run: Callable[[], Any]
-    is_right: Callable[[Any], bool]
-    work: int = 1
-    """How many of the stage's units one run does: 10 for a batch of 10."""
+# Rows that other files name.
+CRYPTO_SIGN = "libsodium crypto_sign, through our wrapper"
+DROP_IN = "pacifica_fast.sdk, solders Keypair"
+SDK_KEPT = "SDK, key and account kept"
+PREPARED_REQUEST, DETERMINISTIC_REQUEST = "ours, prepared", "ours, deterministic"
 
 
 class NaClKeypair:
@@ -55,6 +55,22 @@ class NaClKeypair:
     def sign_message(self, message: bytes) -> bytes:
         """The 64-byte signature."""
         return bytes(self._key.sign(message).signature)
+
+
+PREPARED = 1_024  # nonces: far more than a block of calls uses
+
+
+class PreparedSigner(Signer):
+    """A Signer whose nonces are all there when a block begins."""
+
+    def __init__(self, nonces: int = PREPARED) -> None:
+        super().__init__(OURS, prepared=nonces)
+        self._nonces = nonces
+
+    def wait(self) -> None:
+        """Until every nonce is ready."""
+        while self.stats.ready < self._nonces:
+            time.sleep(0.0005)
 
 
 OURS = Keypair.from_seed(SEED)
@@ -101,46 +117,6 @@ def sdk_request(
     return json.dumps({"id": str(uuid.uuid4()), "params": {"cancel_order": request}})
 
 
-# What is right.
-
-
-def is_message(output: Any) -> bool:
-    """The canonical message, as text or bytes."""
-    return output in (MESSAGE, MESSAGE_BYTES)
-
-
-def is_signature(output: Any) -> bool:
-    """The one signature that RFC 8032 allows."""
-    return bytes(output) == SIGNATURE
-
-
-def is_signed(output: Any) -> bool:
-    """Message, or the sorted dict of the legacy SDK, and signature."""
-    message, signature = output
-    return bool(signature == SIGNATURE_TEXT and message in (MESSAGE, json.loads(MESSAGE)))
-
-
-def is_request(output: Any) -> bool:
-    """A request whose every signature verifies over the message rebuilt from its fields."""
-    params = json.loads(getattr(output, "text", output))["params"]
-    operation, fields = next(iter(params.items()))
-    actions = [action["data"] for action in fields["actions"]] if operation == "batch_orders" else [fields]
-    return all(_verifies(dict(action)) for action in actions)
-
-
-def _verifies(fields: dict[str, Any]) -> bool:
-    signer = fields.pop("agent_wallet", fields["account"])
-    del fields["account"]
-    signature = b58decode(fields.pop("signature"))
-    header = {
-        "timestamp": fields.pop("timestamp"),
-        "expiry_window": fields.pop("expiry_window"),
-        "type": "cancel_order",
-    }
-    message = reference.prepare_message(header, fields).encode()
-    return VerifyKey(b58decode(signer)).verify(message, signature) == message
-
-
 # The groups.
 
 
@@ -175,18 +151,24 @@ def base58_of_a_signature() -> list[Case]:
     ]
 
 
-def signing() -> list[Case]:
-    """64 bytes of signature over one cancel's message."""
+def crypto_sign() -> Case:
+    """What a deterministic signature costs at least."""
     out = ffi.new("char[64]")
     view = ffi.buffer(out)
-    nacl_key, openssl_key = SigningKey(SEED), Ed25519PrivateKey.from_private_bytes(SEED)
+    sign, key, size = lib.pf_key_sign_bytes, OURS._key, len(MESSAGE_BYTES)
 
-    def crypto_sign() -> bytes:
-        lib.pf_key_sign_bytes(out, 64, OURS._key, MESSAGE_BYTES, len(MESSAGE_BYTES))
+    def run() -> bytes:
+        sign(out, 64, key, MESSAGE_BYTES, size)
         return bytes(view)
 
+    return Case(CRYPTO_SIGN, run, is_signature)
+
+
+def signing() -> list[Case]:
+    """64 bytes of signature over one cancel's message."""
+    nacl_key, openssl_key = SigningKey(SEED), Ed25519PrivateKey.from_private_bytes(SEED)
     return [
-        Case("libsodium crypto_sign, through our wrapper", crypto_sign, is_signature),
+        crypto_sign(),
         Case("pacifica_fast Keypair.sign_message", lambda: OURS.sign_message(MESSAGE_BYTES), is_signature),
         Case("PyNaCl SigningKey.sign", lambda: nacl_key.sign(MESSAGE_BYTES).signature, is_signature),
         Case("solders Keypair.sign_message", lambda: SOLDERS.sign_message(MESSAGE_BYTES), is_signature),
@@ -198,8 +180,9 @@ def drop_in() -> list[Case]:
     """``sign_message(header, payload, keypair)``."""
     return [
         Case("SDK (solders, base58)", lambda: sdk_sign_message(HEADER, PAYLOAD, SOLDERS), is_signed),
+        crypto_sign(),
         Case(
-            "pacifica_fast.sdk, solders Keypair",
+            DROP_IN,
             lambda: sdk.sign_message(HEADER, PAYLOAD, SOLDERS),
             is_signed,
         ),
@@ -220,33 +203,41 @@ def drop_in() -> list[Case]:
 def whole_request() -> list[Case]:
     """From arguments to the finished text of a cancel request."""
     signer, agent = Signer(OURS), Signer(Keypair.from_seed(bytes(32)[:-1] + b"\1"), account=ACCOUNT)
+    prepared = PreparedSigner()
     ten = [(SYMBOL, ORDER_ID + n) for n in range(10)]
     return [
-        Case("SDK, as its example", sdk_example, is_request),
-        Case("SDK, key kept", lambda: sdk_request(sdk_sign_message, SOLDERS, None), is_request),
         Case(
-            "SDK, key and account string kept",
+            SDK_KEPT,
             lambda: sdk_request(sdk_sign_message, SOLDERS, ACCOUNT),
             is_request,
         ),
+        Case("SDK, key kept", lambda: sdk_request(sdk_sign_message, SOLDERS, None), is_request),
+        Case("SDK, as its example", sdk_example, is_request),
+        *peers.requests(),
         Case(
-            "SDK with pacifica_fast.sdk, account kept",
-            lambda: sdk_request(sdk.sign_message, SOLDERS, ACCOUNT),
-            is_request,
+            "SDK with pacifica_fast.sdk", lambda: sdk_request(sdk.sign_message, SOLDERS, ACCOUNT), is_request
         ),
-        Case("pacifica_fast.reference, PyNaCl, account kept", python_request, is_request),
-        Case("Signer.cancel_order", lambda: signer.cancel_order(SYMBOL, order_id=ORDER_ID), is_request),
+        Case("pacifica_fast.reference, PyNaCl", python_request, is_request),
+        crypto_sign(),
         Case(
-            "Signer.cancel_order, client order id",
-            lambda: signer.cancel_order(SYMBOL, client_order_id=CLIENT_ORDER_ID),
+            PREPARED_REQUEST,
+            lambda: prepared.cancel_order(SYMBOL, order_id=ORDER_ID),
             is_request,
+            ready=prepared.wait,
         ),
         Case(
-            "Signer.cancel_order, agent wallet",
+            "ours, prepared, client order id",
+            lambda: prepared.cancel_order(SYMBOL, client_order_id=CLIENT_ORDER_ID),
+            is_request,
+            ready=prepared.wait,
+        ),
+        Case(DETERMINISTIC_REQUEST, lambda: signer.cancel_order(SYMBOL, order_id=ORDER_ID), is_request),
+        Case(
+            "ours, deterministic, agent wallet",
             lambda: agent.cancel_order(SYMBOL, order_id=ORDER_ID),
             is_request,
         ),
-        Case("Signer.batch_cancel, each of 10", lambda: signer.batch_cancel(ten), is_request, work=10),
+        Case("ours, deterministic, batch: each of 10", lambda: signer.batch_cancel(ten), is_request, work=10),
     ]
 
 

@@ -1,62 +1,52 @@
 # SPDX-License-Identifier: MIT
 """Measuring so that a drifting clock and busy neighbours hit everything that is compared alike.
 
-Cases take turns in one process, in short blocks, with the garbage collector out of the way. Every
-call is timed on its own. Ratios are taken within a round and then their median.
+What is compared takes turns in one process, in short blocks, with the garbage collector out of
+the way. Every call is timed on its own. Ratios are taken within a round, and then their median.
 """
 
 from __future__ import annotations
 
 import gc
 import statistics
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter_ns, sleep
-from typing import Any
-
-from benchmarks.cases import Case
+from typing import Any, TypeVar
 
 REST = 0.002  # s before a cold call, as a bot rests between decisions
 
+T = TypeVar("T")
 
-@dataclass
-class Timing:
-    """Durations of single calls, in ns, by round."""
 
-    rounds: list[list[int]] = field(default_factory=list)
-    work: int = 1
-
-    def quantile_us(self, q: float) -> float:
-        """A quantile over all calls, per unit of work, in µs."""
-        calls = sorted(ns for block in self.rounds for ns in block)
-        return calls[min(int(q * len(calls)), len(calls) - 1)] / 1e3 / self.work
-
-    def share_over_ms(self, limit: float) -> float:
-        """The share of calls that took more than ``limit`` ms."""
-        calls = [ns for block in self.rounds for ns in block]
-        return sum(ns > limit * 1e6 for ns in calls) / len(calls)
-
-    def medians(self) -> list[float]:
-        """The median of every round, per unit of work, in ns."""
-        return [statistics.median(block) / self.work for block in self.rounds]
+def quantile(samples: Sequence[float], q: float) -> float:
+    """By nearest rank: a value that was measured, not one between two."""
+    ordered = sorted(samples)
+    return ordered[min(int(q * len(ordered)), len(ordered) - 1)]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times longer one thing takes than another: median and quartiles of the rounds' ratios."""
+    """How many times more one thing takes than another: median and quartiles of the rounds' ratios."""
 
     median: float
     low: float
     high: float
 
 
-def ratio(slow: Timing, fast: Timing) -> Ratio:
-    """How many times longer ``slow`` takes, each round compared with itself."""
-    ratios = [a / b for a, b in zip(slow.medians(), fast.medians(), strict=True)]
-    if len(ratios) == 1:
-        return Ratio(ratios[0], ratios[0], ratios[0])
+def ratio(slow: Sequence[Sequence[float]], fast: Sequence[Sequence[float]]) -> Ratio:
+    """How many times longer ``slow`` takes: lists of rounds, each compared with its counterpart."""
+    ratios = [
+        statistics.median(a) / statistics.median(b)
+        for a, b in zip(slow, fast, strict=True)
+        if a and b and statistics.median(b)
+    ]
+    if len(ratios) < 2:
+        only = ratios[0] if ratios else float("nan")
+        return Ratio(only, only, only)
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return Ratio(median, low, high)
 
@@ -74,36 +64,15 @@ def frozen_gc() -> Iterator[None]:
         gc.unfreeze()
 
 
-def timed_block(run: Callable[[], Any], calls: int, rest: float = 0.0) -> list[int]:
-    """So many calls, each timed: in a row (hot), or after ``rest`` seconds of sleep each (cold)."""
-    durations = []
-    for _ in range(calls):
-        if rest:
-            sleep(rest)
-        start = perf_counter_ns()
-        run()
-        durations.append(perf_counter_ns() - start)
-    return durations
-
-
-def interleaved(
-    cases: Sequence[Case],
-    rounds: int,
-    calls: int,
-    progress: Callable[[], None] = lambda: None,
-    rest: float = 0.0,
-) -> list[Timing]:
-    """Blocks of every case in turn, in every second round from the other end."""
-    timings = [Timing(work=case.work) for case in cases]
-    with frozen_gc():
-        for case in cases:
-            timed_block(case.run, calls)
-        for number in range(rounds):
-            order = range(len(cases)) if number % 2 == 0 else reversed(range(len(cases)))
-            for index in order:
-                timings[index].rounds.append(timed_block(cases[index].run, calls, rest))
-            progress()
-    return timings
+@contextmanager
+def switch_interval(seconds: float) -> Iterator[None]:
+    """``sys.setswitchinterval`` for a while."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager
@@ -131,22 +100,18 @@ def busy_thread() -> Iterator[None]:
         thread.join()
 
 
-def idle_and_busy(
-    run: Callable[[], Any], rounds: int, calls: int, progress: Callable[[], None] = lambda: None
-) -> tuple[Timing, Timing]:
-    """The same calls alone, and beside a busy thread, in turn: one at a time, after a rest.
+def timed_block(run: Callable[[], Any], calls: int, rest: float = 0.0) -> list[int]:
+    """So many calls, each timed, in ns: in a row (hot), or after ``rest`` seconds of sleep each (cold)."""
+    durations = []
+    for _ in range(calls):
+        if rest:
+            sleep(rest)
+        start = perf_counter_ns()
+        run()
+        durations.append(perf_counter_ns() - start)
+    return durations
 
-    As in a bot, which sleeps until something happens: by then the busy thread has the GIL and
-    wants it back. Calls in a row would mostly have the switch interval of 5 ms to themselves,
-    and what giving the GIL up costs would not show. The wait for the GIL after the sleep is not
-    timed: it is there whatever is called next.
-    """
-    idle, busy = Timing(), Timing()
-    with frozen_gc():
-        timed_block(run, calls)
-        for _ in range(rounds):
-            idle.rounds.append(timed_block(run, calls, REST))
-            with busy_thread():
-                busy.rounds.append(timed_block(run, calls, REST))
-            progress()
-    return idle, busy
+
+def in_turn(things: Sequence[T], number: int) -> Sequence[T]:
+    """In every second round from the other end, so that no neighbour is always the same one."""
+    return things if number % 2 == 0 else things[::-1]
