@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter_ns
 from typing import Any
 
 import orjson
@@ -16,8 +14,8 @@ from benchmarks.cases import PREPARED, PreparedSigner
 from benchmarks.experiment import Experiment, Recorder
 from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
 from benchmarks.results import Round
-from benchmarks.sample import ORDER_ID, SEED, SYMBOL, Case
-from pacifica_fast import Keypair, Signer
+from benchmarks.sample import ORDER_ID, SYMBOL, Case
+from pacifica_fast import Signer
 from pacifica_fast._sodium import ffi, lib
 
 HOT_CALLS = 40  # in a row: the first few after a change are not hot yet

@@ -1,63 +1,212 @@
 # SPDX-License-Identifier: MIT
-"""From the decision to the kernel: sending to a mock exchange in another process, over TLS."""
+"""Experiments to the wire: from the decision until the bytes are with the kernel, or received."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from time import perf_counter_ns
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from benchmarks import cases
-from benchmarks.measure import REST, Timing, busy_thread, frozen_gc
-from pacifica_fast import Keypair, Rejected, Signer
-from pacifica_fast.asyncio import connect
-from pacifica_fast.demo import PythonWay, exchange_process
+import orjson
 
+from benchmarks import floors, peers, server
+from benchmarks.experiment import Experiment, Recorder
+from benchmarks.measure import REST, busy_thread, in_turn, switch_interval
+from benchmarks.results import Round
+from benchmarks.ways import (
+    ASYNCIO,
+    NOT_INSTALLED,
+    SDK,
+    SDK_EXAMPLE,
+    SDK_PLAIN,
+    SEND,
+    UVLOOP,
+    Ways,
+    opened,
+    row,
+)
 
-async def _measure(rounds: int, calls: int, progress: Callable[[], None]) -> dict[str, Timing]:
-    timings = {name: Timing() for name in ("build", "ours", "ours busy", "sdk")}
-    signer = Signer(cases.OURS)
-    with exchange_process(signer.account, Keypair.generate().pubkey()) as exchange:
-        async with (
-            connect(signer, url=exchange.url, ssl=exchange.ssl_context()) as client,
-            PythonWay.connected(exchange) as connection,
-        ):
-
-            async def build() -> int:
-                start = perf_counter_ns()
-                signer.cancel_order(cases.SYMBOL, order_id=cases.ORDER_ID)
-                return perf_counter_ns() - start
-
-            async def ours() -> int:
-                start = perf_counter_ns()
-                pending = client.cancel_order_nowait(cases.SYMBOL, order_id=cases.ORDER_ID)
-                taken = perf_counter_ns() - start
-                with contextlib.suppress(Rejected):  # there is no such order
-                    await pending
-                return taken
-
-            async def sdk() -> int:
-                start = perf_counter_ns()
-                await connection.send(cases.sdk_request(cases.sdk_sign_message, cases.SOLDERS, cases.ACCOUNT))
-                taken = perf_counter_ns() - start
-                await connection.recv()
-                return taken
-
-            with frozen_gc():
-                for _ in range(rounds):
-                    for name, one in (("build", build), ("ours", ours), ("sdk", sdk)):
-                        block = []
-                        for _ in range(calls):
-                            await asyncio.sleep(REST)
-                            block.append(await one())
-                        timings[name].rounds.append(block)
-                    with busy_thread():
-                        timings["ours busy"].rounds.append([await ours() for _ in range(max(calls // 4, 1))])
-                    progress()
-    return timings
+CALLS = 8
+Measure = Callable[[Recorder], Coroutine[Any, Any, None]]
 
 
-def measure(rounds: int, calls: int, progress: Callable[[], None]) -> dict[str, Timing]:
-    """Time of building alone, of our nowait call, idle and beside a busy thread, and of the SDK's way."""
-    return asyncio.run(_measure(rounds, calls, progress))
+def _asyncio(measure: Measure) -> Callable[[Recorder], None]:
+    return lambda recorder: asyncio.run(measure(recorder))
+
+
+def _uvloop(measure: Measure) -> Callable[[Recorder], None]:
+    def run(recorder: Recorder) -> None:
+        try:
+            uvloop = peers.load("uvloop")
+        except ImportError:
+            recorder.skip(UVLOOP, NOT_INSTALLED)
+            return
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(measure(recorder))
+
+    return run
+
+
+async def _blocks(ways: Ways, names: list[str], number: int) -> Round:
+    samples: Round = {name: [] for name in names}
+    for name in in_turn(names, number):
+        samples[name] = await ways.block(name, 2 if name == SDK_EXAMPLE else CALLS)
+    return samples
+
+
+def _everybody(*, tls: bool) -> Measure:
+    async def measure(recorder: Recorder) -> None:
+        async with opened(recorder, tls=tls) as ways:
+            for number in recorder.rounds():
+                recorder.save(await _blocks(ways, list(ways.sends), number))
+
+    return measure
+
+
+def _on_uvloop(*, tls: bool) -> Measure:
+    async def measure(recorder: Recorder) -> None:
+        parts = (Ways.floor, Ways.ours, Ways.sdk)
+        async with opened(recorder, parts, tls=tls, loop_name=UVLOOP) as ways:
+            for number in recorder.rounds():
+                recorder.save(await _blocks(ways, list(ways.sends), number))
+
+    return measure
+
+
+async def _market(recorder: Recorder) -> None:
+    parts = (Ways.floor, Ways.ours, Ways.sdk, Ways.ccxt)
+    async with (
+        opened(recorder, parts, tls=True) as ways,
+        floors.websocket(ways.exchange, tls=True, path=server.FEED, compression=None) as feed,
+    ):
+        reading = asyncio.ensure_future(_read(feed))
+        names = [name for name in ways.sends if name not in (SEND, SDK_PLAIN)]
+        for number in recorder.rounds():
+            samples: Round = {name: [] for name in names}
+            for name in in_turn(names, number):
+                samples[name] = await _receipts(ways, name)
+            recorder.save(samples)
+        reading.cancel()
+
+
+async def _receipts(ways: Ways, name: str) -> list[float]:
+    ways.prepared.wait()
+    ways.exchange.received()
+    started = []
+    for _ in range(CALLS):
+        await ways.sends[name]()
+        started.append(ways.started)
+    received = ways.check(name, CALLS)
+    return [when - start for when, start in zip(received, started, strict=True)]
+
+
+async def _read(feed: Any) -> None:
+    """What a bot does all the time."""
+    while True:
+        orjson.loads(await feed.recv(decode=False))
+
+
+INTERVALS = (0.005, 0.0001)  # s: the default, and the advice
+
+
+async def _busy(recorder: Recorder) -> None:
+    parts = (Ways.ours, Ways.blocking, Ways.sdk)
+    async with opened(recorder, parts, tls=True) as ways:
+        names = [name for name in ways.sends if name != SDK_PLAIN]
+        for number in recorder.rounds():
+            samples: Round = {}
+            for name in in_turn(names, number):
+                samples[f"{name}, alone"] = await ways.block(name, 4)
+                for interval in INTERVALS:
+                    with switch_interval(interval):
+                        samples[busy_row(name, interval)] = await _busy_block(ways, name)
+            recorder.save(samples)
+
+
+async def _busy_block(ways: Ways, name: str) -> list[float]:
+    ways.prepared.wait()
+    ways.exchange.received()
+    with busy_thread():
+        durations: list[float] = [await ways.sends[name]() for _ in range(4)]
+    ways.check(name, 4)
+    return durations
+
+
+def busy_row(name: str, interval: float) -> str:
+    """The name of a row beside a busy thread."""
+    return f"{name}, beside it, switch interval {interval * 1e3:g} ms"
+
+
+IDLE = 2.0  # s: an hour, scaled
+
+
+async def _idle(recorder: Recorder) -> None:
+    idle = 0.3 if recorder.scale.quick else IDLE
+    recorder.fact("idle", f"{idle:g} s")
+    async with opened(recorder, (Ways.ours, Ways.warm), tls=True) as ways:
+        for number in recorder.rounds():
+            samples: Round = {}
+            for name in in_turn(list(ways.sends), number):
+                samples[f"{name}, every {REST * 1e3:g} ms"] = await ways.block(name, 4)
+                await asyncio.sleep(idle)
+                samples[f"{name}, the first after {idle:g} s"] = await ways.block(name, 1)
+            recorder.save(samples)
+
+
+def experiments() -> list[Experiment]:
+    """All of this file."""
+    how = (
+        f"Timed is the client's call: when it returns the bytes are with the kernel. Before each the loop "
+        f"or the thread rests {REST * 1e3:g} ms; the reply is awaited. Every signature is verified by what the "
+        "exchange, another process, received."
+    )
+    listed = []
+    for tls in (True, False):
+        name = "TLS" if tls else "plain"
+        listed += [
+            Experiment(
+                f"wire, {name}", f"to the wire, {name}", how, 50, 0.7, _asyncio(_everybody(tls=tls)), SDK
+            ),
+            Experiment(
+                f"wire, uvloop, {name}",
+                f"to the wire, asyncio on uvloop, {name}",
+                how,
+                40,
+                0.25,
+                _uvloop(_on_uvloop(tls=tls)),
+                SDK,
+            ),
+        ]
+    return [
+        *listed,
+        Experiment(
+            "market",
+            "decision to receipt by the exchange, TLS, market data through the same loop",
+            "A thousand messages of market data a second are read and parsed by the same event loop. Timed from "
+            "the decision until the exchange's process has the bytes; both clocks are the same (CLOCK_MONOTONIC).",
+            40,
+            0.4,
+            _asyncio(_market),
+            SDK,
+        ),
+        Experiment(
+            "busy, sending",
+            "sending beside a busy Python thread, TLS",
+            "Writing to a socket gives the GIL up, and encrypting does before; getting it back may take a switch "
+            "interval. A way whose row has 0.1 ms called sys.setswitchinterval(1e-4).",
+            20,
+            1.2,
+            _asyncio(_busy),
+            f"{SDK}, alone",
+        ),
+        Experiment(
+            "idle",
+            "the first cancel after a pause, TLS",
+            f"A pause of {IDLE:g} s stands for an hour: by then caches, branch predictor and clock speed are "
+            "another's. keep_warm builds a request every 10 ms and throws it away.",
+            10,
+            12.5,
+            _asyncio(_idle),
+            row(ASYNCIO, "prepared") + f", every {REST * 1e3:g} ms",
+        ),
+    ]

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Experiments with many orders, and with many threads."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from time import perf_counter_ns
+from typing import Any
+
+from benchmarks import cases
+from benchmarks.experiment import Experiment, Recorder
+from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
+from benchmarks.results import Round
+from benchmarks.sample import MESSAGE_BYTES, ORDER_ID, SEED, SIGNATURE_TEXT, SYMBOL
+from benchmarks.ways import ARMED, ASYNCIO, BLOCKING, NOT_BUILT, Ways, opened, row, sdk_request
+from pacifica_fast import Keypair, Signer
+
+PULLS = (1, 10, 100)
+PULL, SDK_PULL = "pull of {} armed", "SDK: {} cancels"
+BESIDE = ", beside a busy thread"
+
+
+def _pulls(recorder: Recorder) -> None:
+    asyncio.run(_measure_pulls(recorder))
+
+
+async def _measure_pulls(recorder: Recorder) -> None:
+    async with opened(recorder, (Ways.ours, Ways.blocking, Ways.sdk), tls=True) as ways:
+        pulls = {name: client for name, client in ways.clients.items() if hasattr(client, "pull")}
+        for name in (ASYNCIO, BLOCKING):
+            if name not in pulls:
+                recorder.skip(row(name, PULL.format(100)), NOT_BUILT)
+        order_ids = itertools.count(ORDER_ID)
+
+        async def pull(client: Any, count: int, *, busy: bool = False) -> float:
+            armed = [client.arm(SYMBOL, order_id=next(order_ids)) for _ in range(count)]
+            await asyncio.sleep(REST)
+            if busy:
+                with busy_thread():
+                    await asyncio.sleep(REST)
+                    return await fired(client, armed)
+            return await fired(client, armed)
+
+        async def fired(client: Any, armed: list[Any]) -> float:
+            start = perf_counter_ns()
+            pendings = client.pull(armed)
+            taken = perf_counter_ns() - start
+            for pending in pendings:
+                await pending if client is ways.clients[ASYNCIO] else pending.result()
+            return taken
+
+        async def sdk(count: int) -> float:
+            """One after the other on the kept connection; the replies are read by websockets meanwhile."""
+            await asyncio.sleep(REST)
+            start = perf_counter_ns()
+            for _ in range(count):
+                await ways.sdk_connection.send(sdk_request())
+            return perf_counter_ns() - start
+
+        for number in recorder.rounds():
+            samples: Round = {}
+            for count in in_turn(PULLS, number):
+                ways.exchange.received()
+                samples[SDK_PULL.format(count)] = [await sdk(count)]
+                for _ in range(count):
+                    await ways.sdk_connection.recv()
+                ways.check(SDK_PULL.format(count), count)
+                for name, client in pulls.items():
+                    label = row(name, PULL.format(count))
+                    samples[label] = [await pull(client, count)]
+                    ways.check(label, count)
+                    samples[label + BESIDE] = [await pull(client, count, busy=True)]
+                    ways.check(label + BESIDE, count)
+            recorder.save(samples)
+
+
+CROWDS = (10, 100, 1_000, 10_000)
+
+
+def _armed(recorder: Recorder) -> None:
+    asyncio.run(_measure_armed(recorder))
+
+
+async def _measure_armed(recorder: Recorder) -> None:
+    async with opened(recorder, (Ways.ours,), tls=True) as ways:
+        if row(ASYNCIO, ARMED) not in ways.sends:
+            recorder.skip("fire()", NOT_BUILT)
+            return
+        client = ways.clients[ASYNCIO]
+        order_ids = itertools.count(10 * ORDER_ID)
+        crowd: list[Any] = []
+        for number in recorder.rounds():
+            samples: Round = {}
+            for size in in_turn(CROWDS, number):
+                while len(crowd) < size:
+                    crowd.append(client.arm(SYMBOL, order_id=next(order_ids)))
+                while len(crowd) > size:
+                    crowd.pop().disarm()
+                samples[f"one of {size:,} armed"] = await ways.block(row(ASYNCIO, ARMED), 4)
+            recorder.save(samples)
+
+
+MANY = 4_096  # messages
+
+
+def _sign_many(recorder: Recorder) -> None:
+    """The same messages by one thread, by two, and by two processes, half of them each.
+
+    The processes have their messages already and keep their signatures: no Python could be faster.
+    """
+    signer = Signer(cases.OURS)
+    if not hasattr(signer, "sign_many"):
+        recorder.skip("sign_many", NOT_BUILT)
+        return
+    messages = [MESSAGE_BYTES] * MANY
+    if signer.sign_many(messages[:100], threads=2) != [SIGNATURE_TEXT] * 100:
+        recorder.wrong("sign_many, 2 threads")
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(2)]
+    workers = [context.Process(target=_worker, args=(far,), daemon=True) for _, far in pipes]
+    for worker, (_, far) in zip(workers, pipes, strict=True):
+        worker.start()
+        far.close()  # so that its end is heard
+    ends = [near for near, _ in pipes]
+    for end in ends:
+        end.recv()  # it is up
+
+    def processes() -> None:
+        for end in ends:
+            end.send(MANY // 2)
+        for end in ends:
+            end.recv()
+
+    runs: dict[str, Callable[[], Any]] = {
+        SIGN_ONE: lambda: signer.sign_many(messages, threads=1),
+        SIGN_TWO: lambda: signer.sign_many(messages, threads=2),
+        SIGN_PROCESSES: processes,
+        SIGN_LOOP: lambda: [cases.SOLDERS.sign_message(message) for message in messages],
+    }
+    try:
+        with frozen_gc():
+            for number in recorder.rounds():
+                samples: Round = {}
+                for name, run in in_turn(list(runs.items()), number):
+                    samples[name] = [ns / MANY for ns in timed_block(run, 1)]
+                recorder.save(samples)
+    finally:
+        for end in ends:
+            end.send(0)
+        for worker in workers:
+            worker.join()
+
+
+SIGN_ONE, SIGN_TWO, SIGN_PROCESSES = (
+    "sign_many, 1 thread",
+    "sign_many, 2 threads",
+    "two processes, sign_many each",
+)
+SIGN_LOOP = "solders sign_message in a loop, not encoded"
+
+
+def _worker(pipe: Connection) -> None:
+    signer = Signer(Keypair.from_seed(SEED))
+    pipe.send(None)
+    while count := pipe.recv():
+        signatures = signer.sign_many([MESSAGE_BYTES] * count, threads=1)
+        pipe.send(len(signatures))
+
+
+def experiments() -> list[Experiment]:
+    """All of this file."""
+    return [
+        Experiment(
+            "pull",
+            "pulling many orders at once, TLS",
+            "All on the wire: armed cancels in one encryption and one write, against the SDK's algorithm and "
+            "ws.send() for one after the other on a kept connection. Cold.",
+            25,
+            0.4,
+            _pulls,
+            SDK_PULL.format(100),
+        ),
+        Experiment(
+            "armed",
+            "fire() against the number of armed orders, TLS",
+            "The background thread signs them all anew meanwhile, every third of their window.",
+            20,
+            0.5,
+            _armed,
+        ),
+        Experiment(
+            "sign_many",
+            "signing many messages, for each of them",
+            f"{MANY:,} messages of one cancel's size.",
+            25,
+            0.7,
+            _sign_many,
+            SIGN_PROCESSES,
+        ),
+    ]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Connections with nothing of ours on them: what a ``write`` costs, and nothing else."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
+
+from benchmarks.server import Server
+
+
+def masked(text: bytes) -> bytes:
+    """A finished client frame."""
+    return Frame(Opcode.TEXT, text).serialize(mask=True)
+
+
+@asynccontextmanager
+async def websocket(
+    server: Server, *, tls: bool, path: str = "/ws", **options: Any
+) -> AsyncIterator[ClientConnection]:
+    """A connection of websockets, on the loop's own transport, never through a proxy."""
+    context = server.context() if tls else None
+    async with websockets_connect(
+        server.url(tls=tls, path=path), ssl=context, proxy=None, **options
+    ) as connection:
+        yield connection
+
+
+@contextmanager
+def raw_socket(server: Server, *, tls: bool) -> Iterator[socket.socket]:
+    """A blocking socket, upgraded, that nobody else reads from."""
+    uri = parse_uri(server.url(tls=tls))
+    sock: socket.socket | ssl.SSLSocket = socket.create_connection((uri.host, uri.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls:
+        sock = server.context().wrap_socket(sock, server_hostname=uri.host)
+    protocol = ClientProtocol(uri)
+    protocol.send_request(protocol.connect())
+    for data in protocol.data_to_send():
+        sock.sendall(data)
+    with sock:
+        while not protocol.events_received():
+            protocol.receive_data(sock.recv(4096))
+        yield sock

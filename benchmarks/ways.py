@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: MIT
+"""Every way to send a cancel, each on its own connection to an exchange in another process.
+
+A way rests first, in its loop or its thread, as a bot does; then comes what is timed, the client's
+call: when it returns the bytes are with the kernel. The reply is awaited, untimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib import import_module
+from time import perf_counter_ns
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from benchmarks import cases, floors, peers, server
+from benchmarks.cases import PreparedSigner
+from benchmarks.experiment import Recorder
+from benchmarks.measure import REST, frozen_gc
+from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
+from pacifica_fast import Signer
+from pacifica_fast.asyncio import connect
+
+ASYNCIO, UVLOOP, BLOCKING = "asyncio", "uvloop", "blocking"
+FLOOR, ARMED, PREPARED, DETERMINISTIC = "write of a prebuilt frame", "armed", "prepared", "deterministic"
+SDK, SDK_PLAIN = "SDK: ws.send(), connection kept", "SDK: the same, no compression"
+SDK_EXAMPLE = "SDK, as its examples: connect for each"
+SEND, PICOWS = "ws.send() of a prebuilt request", "picows: prebuilt request"
+CCXT = "ccxt: cancel_order_ws()"
+WARM = "asyncio: prepared, keep_warm"
+NOT_BUILT, NOT_INSTALLED = "not built yet", "not installed"
+
+Send = Callable[[], Awaitable[int]]
+"""Sends one cancel; returns how long the sending took, in ns."""
+
+
+def row(client: str, speed: str) -> str:
+    """The name of a row."""
+    return f"{client}: {speed}"
+
+
+def sdk_request() -> str:
+    """The SDK's algorithm, by who keeps the key and the account."""
+    return cases.sdk_request(cases.sdk_sign_message, cases.SOLDERS, ACCOUNT)
+
+
+async def _sleep() -> None:
+    time.sleep(REST)  # noqa: ASYNC251  # the bot of a blocking client has no event loop
+
+
+class Ways:
+    """The ways, by the name of their row, and the exchange that they send to."""
+
+    def __init__(self, exchange: server.Server, recorder: Recorder, *, tls: bool, loop_name: str) -> None:
+        self.exchange = exchange
+        self.sends: dict[str, Send] = {}
+        self.clients: dict[str, Any] = {}
+        """Ours, deterministic, by event loop: they arm and pull."""
+        self.prepared = PreparedSigner()
+        self.deterministic = Signer(cases.OURS)
+        self.sdk_connection: ClientConnection
+        self.started = 0
+        """When the last call began, on the clock that all processes share."""
+        self._recorder = recorder
+        self._tls = tls
+        self._url = exchange.url(tls=tls)
+        self._context = exchange.context() if tls else None
+        self._loop_name = loop_name
+        self._order_ids = itertools.count(ORDER_ID)
+        self._request = self.deterministic.cancel_order(SYMBOL, order_id=ORDER_ID).text
+        self._frame = floors.masked(self._request)
+
+    async def block(self, name: str, calls: int) -> list[float]:
+        """So many cancels one way, each verified afterwards: how long the sending took, in ns."""
+        self.prepared.wait()
+        self.exchange.received()
+        send = self.sends[name]
+        durations: list[float] = [await send() for _ in range(calls)]
+        self.check(name, calls)
+        return durations
+
+    def check(self, name: str, calls: int) -> list[int]:
+        """Whether as many valid cancels came; when they did."""
+        cancels = [(when, text) for when, text in self.exchange.received() if '"params"' in text]
+        if len(cancels) != calls or not all(is_request(text) for _, text in cancels):
+            self._recorder.wrong(name, "what the exchange received is not right")
+        return [when for when, _ in cancels]
+
+    # The floors.
+
+    async def floor(self, stack: AsyncExitStack) -> None:
+        """``transport.write`` of the loop's own transport, and ``ws.send()`` beside it."""
+        connection = await stack.enter_async_context(
+            floors.websocket(self.exchange, tls=self._tls, compression=None)
+        )
+        write, text = partial(connection.transport.write, self._frame), self._request.decode()
+
+        async def send() -> int:
+            await asyncio.sleep(REST)
+            start = perf_counter_ns()
+            await connection.send(text)
+            taken = perf_counter_ns() - start
+            await connection.recv()
+            return taken
+
+        self._add(row(self._loop_name, FLOOR), lambda: write, lambda _: connection.recv())
+        if self._loop_name == ASYNCIO:
+            self.sends[SEND] = send
+
+    async def blocking_floor(self, stack: AsyncExitStack) -> None:
+        """``socket.send``, or that of an ``SSLSocket``, that no other thread reads from."""
+        sock = stack.enter_context(floors.raw_socket(self.exchange, tls=self._tls))
+        write = partial(sock.send, self._frame)
+
+        async def reply(_: int) -> None:
+            sock.recv(4096)
+
+        self._add(row(BLOCKING, FLOOR), lambda: write, reply, _sleep)
+
+    # Ours.
+
+    async def ours(self, stack: AsyncExitStack) -> None:
+        """The asyncio client, on whichever loop runs."""
+        options = {"url": self._url, "ssl": self._context}
+        prepared = await stack.enter_async_context(connect(self.prepared, **options))
+        deterministic = await stack.enter_async_context(connect(self.deterministic, **options))
+
+        async def reply(pending: Any) -> None:
+            await pending
+
+        self._add_speeds(self._loop_name, prepared, deterministic, reply)
+
+    async def warm(self, stack: AsyncExitStack) -> None:
+        """The asyncio client with ``keep_warm``."""
+        keep_warm: dict[str, Any] = {"keep_warm": 0.01}
+        try:
+            connecting = connect(self.prepared, url=self._url, ssl=self._context, **keep_warm)
+        except TypeError:
+            self._recorder.skip(WARM, NOT_BUILT)
+            return
+        client = await stack.enter_async_context(connecting)
+        cancel = partial(client.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
+
+        async def reply(pending: Any) -> None:
+            await pending
+
+        self._add(WARM, lambda: cancel, reply)
+
+    async def blocking(self, stack: AsyncExitStack) -> None:
+        """The blocking client."""
+        try:
+            connect_blocking = import_module("pacifica_fast.sync").connect
+        except ImportError:
+            for speed in (ARMED, PREPARED, DETERMINISTIC):
+                self._recorder.skip(row(BLOCKING, speed), NOT_BUILT)
+            return
+        options = {"url": self._url, "ssl": self._context}
+        prepared = stack.enter_context(connect_blocking(self.prepared, **options))
+        deterministic = stack.enter_context(connect_blocking(self.deterministic, **options))
+
+        async def reply(pending: Any) -> None:
+            pending.result()
+
+        self._add_speeds(BLOCKING, prepared, deterministic, reply, _sleep)
+
+    def _add_speeds(
+        self,
+        client: str,
+        prepared: Any,
+        deterministic: Any,
+        reply: Callable[[Any], Awaitable[None]],
+        rest: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        def armed() -> Callable[[], Any]:
+            fire: Callable[[], Any] = deterministic.arm(SYMBOL, order_id=next(self._order_ids)).fire
+            return fire
+
+        self.clients[client] = deterministic
+        if hasattr(deterministic, "arm"):
+            self._add(row(client, ARMED), armed, reply, rest)
+        else:
+            self._recorder.skip(row(client, ARMED), NOT_BUILT)
+        for speed, of in ((PREPARED, prepared), (DETERMINISTIC, deterministic)):
+            cancel = partial(of.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
+            self._add(row(client, speed), lambda cancel=cancel: cancel, reply, rest)
+
+    def _add(
+        self,
+        name: str,
+        prepare: Callable[[], Callable[[], Any]],
+        reply: Callable[[Any], Awaitable[Any]],
+        rest: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """A way whose timed part is one plain call."""
+
+        async def send() -> int:
+            call = prepare()
+            await (asyncio.sleep(REST) if rest is None else rest())
+            start = self.started = perf_counter_ns()
+            result = call()
+            taken = perf_counter_ns() - start
+            await reply(result)
+            return taken
+
+        self.sends[name] = send
+
+    # The others.
+
+    async def sdk(self, stack: AsyncExitStack) -> None:
+        """The official SDK's algorithm, sent as its examples send."""
+
+        async def kept(name: str, **options: Any) -> ClientConnection:
+            connection = await stack.enter_async_context(
+                floors.websocket(self.exchange, tls=self._tls, ping_interval=30, **options)
+            )
+
+            async def send() -> int:
+                await asyncio.sleep(REST)
+                start = self.started = perf_counter_ns()
+                await connection.send(sdk_request())
+                taken = perf_counter_ns() - start
+                await connection.recv()
+                return taken
+
+            self.sends[name] = send
+            return connection
+
+        self.sdk_connection = await kept(SDK)
+        if self._loop_name == ASYNCIO:
+            await kept(SDK_PLAIN, compression=None)
+
+    async def sdk_example(self, stack: AsyncExitStack) -> None:
+        """A connection for each cancel."""
+
+        async def send() -> int:
+            await asyncio.sleep(REST)
+            start = self.started = perf_counter_ns()
+            async with floors.websocket(self.exchange, tls=self._tls, ping_interval=30) as connection:
+                await connection.send(sdk_request())
+                taken = perf_counter_ns() - start
+                await connection.recv()
+            return taken
+
+        self.sends[SDK_EXAMPLE] = send
+
+    async def picows(self, stack: AsyncExitStack) -> None:
+        """picows' transport, which masks and writes; signing is not its business."""
+        try:
+            picows = peers.load("picows")
+        except ImportError:
+            self._recorder.skip(PICOWS, NOT_INSTALLED)
+            return
+
+        class Listener(picows.WSListener):  # type: ignore[misc]
+            def __init__(self) -> None:
+                self.replies: asyncio.Queue[None] = asyncio.Queue()
+
+            def on_ws_frame(self, transport: Any, frame: Any) -> None:
+                self.replies.put_nowait(None)
+
+        transport, listener = await picows.ws_connect(Listener, self._url, ssl_context=self._context)
+        stack.callback(transport.disconnect)
+        write = partial(transport.send, picows.WSMsgType.TEXT, self._request)
+        self._add(PICOWS, lambda: write, lambda _: listener.replies.get())
+
+    async def ccxt(self, stack: AsyncExitStack) -> None:
+        """ccxt's own class. Its call ends with the reply; what is timed ends with its write."""
+        try:
+            exchange = peers.ccxt_exchange()
+        except ImportError:
+            self._recorder.skip(CCXT, NOT_INSTALLED)
+            return
+        stack.push_async_callback(exchange.close)
+        exchange.ssl_context = self._context
+        exchange.urls["api"]["ws"]["public"] = self._url
+        await exchange.cancel_order_ws(str(ORDER_ID), peers.MARKET)
+        connection = exchange.clients[self._url].connection
+        write = connection.send_str
+        written = 0
+
+        async def send_str(text: str) -> None:
+            nonlocal written
+            await write(text)
+            written = perf_counter_ns()
+
+        connection.send_str = send_str
+
+        async def send() -> int:
+            await asyncio.sleep(REST)
+            start = self.started = perf_counter_ns()
+            await exchange.cancel_order_ws(str(ORDER_ID), peers.MARKET)
+            return written - start
+
+        self.sends[CCXT] = send
+
+
+Open = Callable[[Ways, AsyncExitStack], Awaitable[None]]
+ALL: tuple[Open, ...] = (
+    Ways.floor,
+    Ways.ours,
+    Ways.blocking_floor,
+    Ways.blocking,
+    Ways.sdk,
+    Ways.sdk_example,
+    Ways.picows,
+    Ways.ccxt,
+)
+
+
+@asynccontextmanager
+async def opened(
+    recorder: Recorder, which: Iterable[Open] = ALL, *, tls: bool, loop_name: str = ASYNCIO
+) -> AsyncIterator[Ways]:
+    """Ways to send, to an exchange of their own; the garbage collector does not run inside."""
+    with server.running() as exchange:
+        ways = Ways(exchange, recorder, tls=tls, loop_name=loop_name)
+        async with AsyncExitStack() as stack:
+            stack.callback(ways.prepared.close)
+            for open_one in which:
+                await open_one(ways, stack)
+            for name in ways.sends:  # the first on a connection is another thing
+                await ways.block(name, 2)
+            with frozen_gc():
+                yield ways
