@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -70,6 +71,10 @@ class Recorder:
         """A fast wrong answer is no result."""
         self._results.note(self._experiment.key, "wrong", row, why)
 
+    def failed(self, error: Exception) -> None:
+        """The experiment ended before its time."""
+        self._results.note(self._experiment.key, "failed", "", repr(error))
+
     def fact(self, name: str, value: str) -> None:
         """Something to tell beside the figures."""
         self._results.note(self._experiment.key, "facts", name, value)
@@ -119,6 +124,15 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
+def _measure(experiment: Experiment, recorder: Recorder) -> None:
+    """Something broken, a peer's new release for one, must not cost the experiments that follow."""
+    try:
+        experiment.measure(recorder)
+    except Exception as error:  # told in the report, and by the exit status
+        traceback.print_exc()
+        recorder.failed(error)
+
+
 def run(experiments: list[Experiment], results: Results, scale: Scale) -> bool:
     """Measure what is not measured yet; False if Ctrl-C ended it."""
     progress = Progress(experiments, results, scale)
@@ -126,7 +140,7 @@ def run(experiments: list[Experiment], results: Results, scale: Scale) -> bool:
         for experiment in experiments:
             recorder = Recorder(experiment, results, progress, scale)
             if next(recorder.rounds(), None) is not None:
-                experiment.measure(recorder)
+                _measure(experiment, recorder)
             progress.done(experiment)
     except KeyboardInterrupt:
         return False

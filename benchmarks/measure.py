@@ -44,10 +44,15 @@ def ratio(slow: Sequence[Sequence[float]], fast: Sequence[Sequence[float]]) -> R
         for a, b in zip(slow, fast, strict=True)
         if a and b and statistics.median(b)
     ]
-    if len(ratios) < 2:
-        only = ratios[0] if ratios else float("nan")
+    return spread(ratios)
+
+
+def spread(values: Sequence[float]) -> Ratio:
+    """Median and quartiles; NaN of nothing."""
+    if len(values) < 2:
+        only = values[0] if values else float("nan")
         return Ratio(only, only, only)
-    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Ratio(median, low, high)
 
 

@@ -22,19 +22,26 @@ class MismatchError(Exception):
 class Results:
     """A file, and what is in it."""
 
-    def __init__(self, path: Path, header: dict[str, Any], *, resume: bool = False) -> None:
+    def __init__(self, path: Path, header: dict[str, Any] | None, *, resume: bool = False) -> None:
+        """``resume`` goes on with a file that is there; else that is set aside, and a new one begun.
+
+        Without a ``header`` whatever is there is taken: for a report.
+        """
         self.path = path
-        self.header = header
+        self.header = header or {}
         self._rounds: dict[str, list[Round]] = {}
         self._notes: dict[str, dict[str, dict[str, str]]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        if resume and path.exists():
+        if header is None or (resume and path.exists()):
             self._load()
         else:
+            if path.exists():
+                path.replace(path.with_suffix(".before.jsonl"))
             path.write_text(json.dumps({"header": header}) + "\n", encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def _load(self) -> None:
+        """Raises :class:`MismatchError`, and ``FileNotFoundError``."""
         whole = []
         for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
             if not line.endswith("\n"):
@@ -53,7 +60,7 @@ class Results:
 
     def _check(self, header: dict[str, Any]) -> None:
         for name in ("commit", "scale", "python"):
-            if header.get(name) != self.header.get(name):
+            if self.header and header.get(name) != self.header.get(name):
                 raise MismatchError(
                     f"{self.path} is of {name} {header.get(name)}, this is {self.header.get(name)}: "
                     "run without --resume"
