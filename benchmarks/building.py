@@ -14,7 +14,7 @@ from benchmarks.cases import PREPARED, PreparedSigner
 from benchmarks.experiment import Experiment, Recorder
 from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
 from benchmarks.results import Round
-from benchmarks.sample import ORDER_ID, SYMBOL, Case
+from benchmarks.sample import MESSAGE_BYTES, ORDER_ID, SYMBOL, Case
 from pacifica_fast import Signer
 from pacifica_fast._sodium import ffi, lib
 
@@ -60,7 +60,7 @@ def _busy(recorder: Recorder) -> None:
     """
     prepared, deterministic = PreparedSigner(), Signer(cases.OURS)
     out = ffi.new("char[64]")
-    key, message = cases.OURS._key, cases.MESSAGE_BYTES
+    key, message = cases.OURS._key, MESSAGE_BYTES
     runs: dict[str, Callable[[], Any]] = {
         "prepared": lambda: prepared.cancel_order(SYMBOL, order_id=ORDER_ID),
         "deterministic": lambda: deterministic.cancel_order(SYMBOL, order_id=ORDER_ID),

@@ -68,13 +68,13 @@ async def _measure_pulls(recorder: Recorder) -> None:
                 samples[SDK_PULL.format(count)] = [await sdk(count)]
                 for _ in range(count):
                     await ways.sdk_connection.recv()
-                ways.check(SDK_PULL.format(count), count)
+                ways.check([SDK_PULL.format(count)] * count)
                 for name, client in pulls.items():
                     label = row(name, PULL.format(count))
                     samples[label] = [await pull(client, count)]
-                    ways.check(label, count)
+                    ways.check([label] * count)
                     samples[label + BESIDE] = [await pull(client, count, busy=True)]
-                    ways.check(label + BESIDE, count)
+                    ways.check([label + BESIDE] * count)
             recorder.save(samples)
 
 
@@ -100,7 +100,8 @@ async def _measure_armed(recorder: Recorder) -> None:
                     crowd.append(client.arm(SYMBOL, order_id=next(order_ids)))
                 while len(crowd) > size:
                     crowd.pop().disarm()
-                samples[f"one of {size:,} armed"] = await ways.block(row(ASYNCIO, ARMED), 4)
+                fired = await ways.measure([row(ASYNCIO, ARMED)], 4)
+                samples[f"one of {size:,} armed"] = fired[row(ASYNCIO, ARMED)]
             recorder.save(samples)
 
 

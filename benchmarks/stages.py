@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 import uuid
+from itertools import pairwise
 from time import perf_counter_ns
 
 import base58
@@ -50,7 +51,7 @@ async def _sdk(connection: ClientConnection) -> list[int]:
     await connection.send(text)
     times.append(perf_counter_ns())
     await connection.recv()
-    return [end - start for start, end in zip(times, times[1:], strict=False)]
+    return [end - start for start, end in pairwise(times)]
 
 
 async def _measure(recorder: Recorder) -> None:
@@ -59,27 +60,26 @@ async def _measure(recorder: Recorder) -> None:
         names = [name for name in names if name in ways.sends]
         for number in recorder.rounds():
             samples: Round = {f"SDK: {stage}": [] for stage in SDK_STAGES}
-            for name in in_turn(["SDK", BUILD, *names], number):
-                if name == "SDK":
-                    for _ in range(CALLS):
+            samples |= {name: [] for name in (BUILD, *names)}
+            ways.prepared.wait()
+            ways.exchange.received()
+            for call in range(CALLS):
+                for name in in_turn(("SDK", BUILD, *names), number + call):
+                    if name == "SDK":
                         for stage, ns in zip(SDK_STAGES, await _sdk(ways.sdk_connection), strict=True):
                             samples[f"SDK: {stage}"].append(ns)
-                    ways.check("SDK", CALLS)
-                elif name == BUILD:
-                    samples[BUILD] = await _build(ways)
-                else:
-                    samples[name] = await ways.block(name, CALLS)
+                    elif name == BUILD:
+                        samples[BUILD].append(await _build(ways))
+                    else:
+                        samples[name].append(await ways.sends[name]())
             recorder.save(samples)
 
 
-async def _build(ways: Ways) -> list[float]:
-    durations: list[float] = []
-    for _ in range(CALLS):
-        await asyncio.sleep(REST)
-        start = perf_counter_ns()
-        ways.prepared.cancel_order(SYMBOL, order_id=ORDER_ID)
-        durations.append(perf_counter_ns() - start)
-    return durations
+async def _build(ways: Ways) -> int:
+    await asyncio.sleep(REST)
+    start = perf_counter_ns()
+    ways.prepared.cancel_order(SYMBOL, order_id=ORDER_ID)
+    return perf_counter_ns() - start
 
 
 def experiments() -> list[Experiment]:
@@ -88,7 +88,8 @@ def experiments() -> list[Experiment]:
         Experiment(
             "stages",
             "where the time of one cancel goes, TLS, cold",
-            "The SDK's steps one by one; of ours the whole call, building alone, and the write of a prebuilt frame.",
+            "The SDK's steps one by one; of ours the whole call, building alone, and the write of a prebuilt "
+            "frame.",
             40,
             0.25,
             lambda recorder: asyncio.run(_measure(recorder)),

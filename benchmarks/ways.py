@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
@@ -22,7 +24,8 @@ from websockets.asyncio.client import ClientConnection
 from benchmarks import cases, floors, peers, server
 from benchmarks.cases import PreparedSigner
 from benchmarks.experiment import Recorder
-from benchmarks.measure import REST, frozen_gc
+from benchmarks.measure import REST, frozen_gc, in_turn
+from benchmarks.results import Round
 from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
 from pacifica_fast import Signer
 from pacifica_fast.asyncio import connect
@@ -36,6 +39,9 @@ CCXT = "ccxt: cancel_order_ws()"
 WARM = "asyncio: prepared, keep_warm"
 NOT_BUILT, NOT_INSTALLED = "not built yet", "not installed"
 
+# What the clients say when another thread is busy is known here.
+logging.getLogger("pacifica_fast").addHandler(logging.NullHandler())
+
 Send = Callable[[], Awaitable[int]]
 """Sends one cancel; returns how long the sending took, in ns."""
 
@@ -48,6 +54,10 @@ def row(client: str, speed: str) -> str:
 def sdk_request() -> str:
     """The SDK's algorithm, by who keeps the key and the account."""
     return cases.sdk_request(cases.sdk_sign_message, cases.SOLDERS, ACCOUNT)
+
+
+def _itself(call: Callable[[], Any]) -> Callable[[], Any]:
+    return call
 
 
 async def _sleep() -> None:
@@ -67,6 +77,8 @@ class Ways:
         self.sdk_connection: ClientConnection
         self.started = 0
         """When the last call began, on the clock that all processes share."""
+        self._checked: Counter[str] = Counter()
+        self._wrong: Counter[str] = Counter()
         self._recorder = recorder
         self._tls = tls
         self._url = exchange.url(tls=tls)
@@ -76,20 +88,37 @@ class Ways:
         self._request = self.deterministic.cancel_order(SYMBOL, order_id=ORDER_ID).text
         self._frame = floors.masked(self._request)
 
-    async def block(self, name: str, calls: int) -> list[float]:
-        """So many cancels one way, each verified afterwards: how long the sending took, in ns."""
+    async def measure(self, names: Sequence[str], calls: int) -> Round:
+        """So many cancels each way, in turn call by call: how long the sending took, in ns.
+
+        Afterwards every one is verified, by what the exchange received.
+        """
+        return (await self.measure_receipts(names, calls))[0]
+
+    async def measure_receipts(self, names: Sequence[str], calls: int) -> tuple[Round, Round]:
+        """The same, and from when each call began until the exchange had the request."""
         self.prepared.wait()
         self.exchange.received()
-        send = self.sends[name]
-        durations: list[float] = [await send() for _ in range(calls)]
-        self.check(name, calls)
-        return durations
+        sending: Round = {name: [] for name in names}
+        began = []
+        for number in range(calls):
+            for name in in_turn(names, number):
+                sending[name].append(await self.sends[name]())
+                began.append((name, self.started))
+        receipt: Round = {name: [] for name in names}
+        for (name, start), when in zip(began, self.check([name for name, _ in began]), strict=False):
+            receipt[name].append(when - start)
+        return sending, receipt
 
-    def check(self, name: str, calls: int) -> list[int]:
-        """Whether as many valid cancels came; when they did."""
+    def check(self, sent: Sequence[str]) -> list[int]:
+        """Whether a valid cancel came of each that was sent; when they did."""
         cancels = [(when, text) for when, text in self.exchange.received() if '"params"' in text]
-        if len(cancels) != calls or not all(is_request(text) for _, text in cancels):
-            self._recorder.wrong(name, "what the exchange received is not right")
+        texts = [text for _, text in cancels]
+        for name, text in zip(sent, texts + [""] * (len(sent) - len(texts)), strict=False):
+            self._checked[name] += 1
+            if not text or not is_request(text):
+                self._wrong[name] += 1
+                self._recorder.wrong(name, f"{self._wrong[name]} of {self._checked[name]} did not verify")
         return [when for when, _ in cancels]
 
     # The floors.
@@ -103,7 +132,7 @@ class Ways:
 
         async def send() -> int:
             await asyncio.sleep(REST)
-            start = perf_counter_ns()
+            start = self.started = perf_counter_ns()
             await connection.send(text)
             taken = perf_counter_ns() - start
             await connection.recv()
@@ -127,7 +156,7 @@ class Ways:
 
     async def ours(self, stack: AsyncExitStack) -> None:
         """The asyncio client, on whichever loop runs."""
-        options = {"url": self._url, "ssl": self._context}
+        options: dict[str, Any] = {"url": self._url, "ssl": self._context}
         prepared = await stack.enter_async_context(connect(self.prepared, **options))
         deterministic = await stack.enter_async_context(connect(self.deterministic, **options))
 
@@ -160,7 +189,7 @@ class Ways:
             for speed in (ARMED, PREPARED, DETERMINISTIC):
                 self._recorder.skip(row(BLOCKING, speed), NOT_BUILT)
             return
-        options = {"url": self._url, "ssl": self._context}
+        options: dict[str, Any] = {"url": self._url, "ssl": self._context}
         prepared = stack.enter_context(connect_blocking(self.prepared, **options))
         deterministic = stack.enter_context(connect_blocking(self.deterministic, **options))
 
@@ -188,7 +217,7 @@ class Ways:
             self._recorder.skip(row(client, ARMED), NOT_BUILT)
         for speed, of in ((PREPARED, prepared), (DETERMINISTIC, deterministic)):
             cancel = partial(of.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
-            self._add(row(client, speed), lambda cancel=cancel: cancel, reply, rest)
+            self._add(row(client, speed), partial(_itself, cancel), reply, rest)
 
     def _add(
         self,
@@ -257,7 +286,7 @@ class Ways:
             self._recorder.skip(PICOWS, NOT_INSTALLED)
             return
 
-        class Listener(picows.WSListener):  # type: ignore[misc]
+        class Listener(picows.WSListener):  # type: ignore[name-defined,misc]
             def __init__(self) -> None:
                 self.replies: asyncio.Queue[None] = asyncio.Queue()
 
@@ -324,7 +353,6 @@ async def opened(
             stack.callback(ways.prepared.close)
             for open_one in which:
                 await open_one(ways, stack)
-            for name in ways.sends:  # the first on a connection is another thing
-                await ways.block(name, 2)
+            await ways.measure(list(ways.sends), 2)  # the first on a connection is another thing
             with frozen_gc():
                 yield ways

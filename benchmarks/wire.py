@@ -17,7 +17,6 @@ from benchmarks.ways import (
     ASYNCIO,
     NOT_INSTALLED,
     SDK,
-    SDK_EXAMPLE,
     SDK_PLAIN,
     SEND,
     UVLOOP,
@@ -27,6 +26,7 @@ from benchmarks.ways import (
 )
 
 CALLS = 8
+BUSY_CALLS = 4
 Measure = Callable[[Recorder], Coroutine[Any, Any, None]]
 
 
@@ -47,18 +47,11 @@ def _uvloop(measure: Measure) -> Callable[[Recorder], None]:
     return run
 
 
-async def _blocks(ways: Ways, names: list[str], number: int) -> Round:
-    samples: Round = {name: [] for name in names}
-    for name in in_turn(names, number):
-        samples[name] = await ways.block(name, 2 if name == SDK_EXAMPLE else CALLS)
-    return samples
-
-
 def _everybody(*, tls: bool) -> Measure:
     async def measure(recorder: Recorder) -> None:
         async with opened(recorder, tls=tls) as ways:
             for number in recorder.rounds():
-                recorder.save(await _blocks(ways, list(ways.sends), number))
+                recorder.save(await ways.measure(in_turn(list(ways.sends), number), CALLS))
 
     return measure
 
@@ -68,7 +61,7 @@ def _on_uvloop(*, tls: bool) -> Measure:
         parts = (Ways.floor, Ways.ours, Ways.sdk)
         async with opened(recorder, parts, tls=tls, loop_name=UVLOOP) as ways:
             for number in recorder.rounds():
-                recorder.save(await _blocks(ways, list(ways.sends), number))
+                recorder.save(await ways.measure(in_turn(list(ways.sends), number), CALLS))
 
     return measure
 
@@ -82,22 +75,9 @@ async def _market(recorder: Recorder) -> None:
         reading = asyncio.ensure_future(_read(feed))
         names = [name for name in ways.sends if name not in (SEND, SDK_PLAIN)]
         for number in recorder.rounds():
-            samples: Round = {name: [] for name in names}
-            for name in in_turn(names, number):
-                samples[name] = await _receipts(ways, name)
-            recorder.save(samples)
+            _, receipt = await ways.measure_receipts(in_turn(names, number), CALLS)
+            recorder.save(receipt)
         reading.cancel()
-
-
-async def _receipts(ways: Ways, name: str) -> list[float]:
-    ways.prepared.wait()
-    ways.exchange.received()
-    started = []
-    for _ in range(CALLS):
-        await ways.sends[name]()
-        started.append(ways.started)
-    received = ways.check(name, CALLS)
-    return [when - start for when, start in zip(received, started, strict=True)]
 
 
 async def _read(feed: Any) -> None:
@@ -114,22 +94,14 @@ async def _busy(recorder: Recorder) -> None:
     async with opened(recorder, parts, tls=True) as ways:
         names = [name for name in ways.sends if name != SDK_PLAIN]
         for number in recorder.rounds():
-            samples: Round = {}
-            for name in in_turn(names, number):
-                samples[f"{name}, alone"] = await ways.block(name, 4)
-                for interval in INTERVALS:
-                    with switch_interval(interval):
-                        samples[busy_row(name, interval)] = await _busy_block(ways, name)
+            samples = {
+                f"{name}, alone": calls for name, calls in (await ways.measure(names, BUSY_CALLS)).items()
+            }
+            for interval in in_turn(INTERVALS, number):
+                with switch_interval(interval), busy_thread():
+                    beside = await ways.measure(in_turn(names, number), BUSY_CALLS)
+                samples |= {busy_row(name, interval): calls for name, calls in beside.items()}
             recorder.save(samples)
-
-
-async def _busy_block(ways: Ways, name: str) -> list[float]:
-    ways.prepared.wait()
-    ways.exchange.received()
-    with busy_thread():
-        durations: list[float] = [await ways.sends[name]() for _ in range(4)]
-    ways.check(name, 4)
-    return durations
 
 
 def busy_row(name: str, interval: float) -> str:
@@ -147,18 +119,18 @@ async def _idle(recorder: Recorder) -> None:
         for number in recorder.rounds():
             samples: Round = {}
             for name in in_turn(list(ways.sends), number):
-                samples[f"{name}, every {REST * 1e3:g} ms"] = await ways.block(name, 4)
+                samples |= {f"{name}, every {REST * 1e3:g} ms": (await ways.measure([name], 4))[name]}
                 await asyncio.sleep(idle)
-                samples[f"{name}, the first after {idle:g} s"] = await ways.block(name, 1)
+                samples |= {f"{name}, the first after {idle:g} s": (await ways.measure([name], 1))[name]}
             recorder.save(samples)
 
 
 def experiments() -> list[Experiment]:
     """All of this file."""
     how = (
-        f"Timed is the client's call: when it returns the bytes are with the kernel. Before each the loop "
-        f"or the thread rests {REST * 1e3:g} ms; the reply is awaited. Every signature is verified by what the "
-        "exchange, another process, received."
+        "Timed is the client's call: when it returns the bytes are with the kernel. Before each the loop or "
+        f"the thread rests {REST * 1e3:g} ms; the reply is awaited. The ways take turns call by call. Every "
+        "signature is verified, by what the exchange, another process, received."
     )
     listed = []
     for tls in (True, False):
@@ -182,8 +154,8 @@ def experiments() -> list[Experiment]:
         Experiment(
             "market",
             "decision to receipt by the exchange, TLS, market data through the same loop",
-            "A thousand messages of market data a second are read and parsed by the same event loop. Timed from "
-            "the decision until the exchange's process has the bytes; both clocks are the same (CLOCK_MONOTONIC).",
+            "A thousand messages of market data a second are read and parsed by the same event loop. Timed "
+            "is from the decision until the exchange's process has the bytes: both read the same clock.",
             40,
             0.4,
             _asyncio(_market),
@@ -192,8 +164,8 @@ def experiments() -> list[Experiment]:
         Experiment(
             "busy, sending",
             "sending beside a busy Python thread, TLS",
-            "Writing to a socket gives the GIL up, and encrypting does before; getting it back may take a switch "
-            "interval. A way whose row has 0.1 ms called sys.setswitchinterval(1e-4).",
+            "Writing to a socket gives the GIL up, and encrypting does before; getting it back may take a "
+            "switch interval. A way whose row has 0.1 ms called sys.setswitchinterval(1e-4).",
             20,
             1.2,
             _asyncio(_busy),
