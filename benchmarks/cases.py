@@ -46,15 +46,11 @@ SDK_KEPT = "SDK, key and account kept"
 PREPARED_REQUEST, DETERMINISTIC_REQUEST = "ours, prepared", "ours, deterministic"
 
 
-class NaClKeypair:
-    """PyNaCl's key with the method that the SDK's algorithm calls."""
+class OtherKeypair:
+    """Another library's key with the method that the SDK's algorithm calls."""
 
-    def __init__(self) -> None:
-        self._key = SigningKey(SEED)
-
-    def sign_message(self, message: bytes) -> bytes:
-        """The 64-byte signature."""
-        return bytes(self._key.sign(message).signature)
+    def __init__(self, sign: Callable[[bytes], bytes]) -> None:
+        self.sign_message = sign
 
 
 PREPARED = 1_024  # nonces: far more than a block of calls uses
@@ -76,7 +72,9 @@ class PreparedSigner(Signer):
 OURS = Keypair.from_seed(SEED)
 SOLDERS = SoldersKeypair.from_seed(SEED)
 SOLDERS_TEXT = str(SOLDERS)
-NACL = NaClKeypair()
+NACL_KEY, OPENSSL_KEY = SigningKey(SEED), Ed25519PrivateKey.from_private_bytes(SEED)
+NACL = OtherKeypair(lambda message: NACL_KEY.sign(message).signature)
+OPENSSL = OtherKeypair(OPENSSL_KEY.sign)
 
 
 def sdk_sign_message(header: dict[str, Any], payload: dict[str, Any], keypair: Any) -> tuple[str, str]:
@@ -166,13 +164,12 @@ def crypto_sign() -> Case:
 
 def signing() -> list[Case]:
     """64 bytes of signature over one cancel's message."""
-    nacl_key, openssl_key = SigningKey(SEED), Ed25519PrivateKey.from_private_bytes(SEED)
     return [
         crypto_sign(),
         Case("pacifica_fast Keypair.sign_message", lambda: OURS.sign_message(MESSAGE_BYTES), is_signature),
-        Case("PyNaCl SigningKey.sign", lambda: nacl_key.sign(MESSAGE_BYTES).signature, is_signature),
+        Case("PyNaCl SigningKey.sign", lambda: NACL_KEY.sign(MESSAGE_BYTES).signature, is_signature),
         Case("solders Keypair.sign_message", lambda: SOLDERS.sign_message(MESSAGE_BYTES), is_signature),
-        Case("cryptography (OpenSSL) sign", lambda: openssl_key.sign(MESSAGE_BYTES), is_signature),
+        Case("cryptography (OpenSSL) sign", lambda: OPENSSL_KEY.sign(MESSAGE_BYTES), is_signature),
     ]
 
 
@@ -217,6 +214,8 @@ def whole_request() -> list[Case]:
         Case(
             "SDK with pacifica_fast.sdk", lambda: sdk_request(sdk.sign_message, SOLDERS, ACCOUNT), is_request
         ),
+        Case("SDK with PyNaCl", lambda: sdk_request(sdk_sign_message, NACL, ACCOUNT), is_request),
+        Case("SDK with cryptography", lambda: sdk_request(sdk_sign_message, OPENSSL, ACCOUNT), is_request),
         Case("pacifica_fast.reference, PyNaCl", python_request, is_request),
         crypto_sign(),
         Case(

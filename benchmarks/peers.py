@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from collections.abc import Callable, Coroutine
 from importlib import import_module, metadata
 from time import time
@@ -45,7 +46,9 @@ def missing() -> dict[str, str]:
 
 def load(module: str) -> Any:
     """A module, typed or not; raises ``ImportError``."""
-    return import_module(module)
+    with warnings.catch_warnings():  # what others import is not for us to mend
+        warnings.simplefilter("ignore")
+        return import_module(module)
 
 
 def requests() -> list[Case]:
