@@ -127,12 +127,19 @@ class Client(Arming[Pending[Any]]):
 
         Arguments as :meth:`Signer.cancel_order`.
         """
-        link = self._ready_link()
-        pending = self._session.take()
-        frame = self.signer.cancel_order_frame(
+        # _ready_link and _send, written out: nothing a cancel comes upon is in the caches.
+        link = self._link
+        if get_ident() != self._thread or link is None or not link.ready or link.is_closing():
+            link = self._ready_link()
+        session = self._session
+        pending = session.take()
+        data = self.signer.cancel_order_frame(
             symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
         )
-        self._send(link, pending, frame, "cancel_order")
+        if link.encrypt is not None:
+            data = self._encrypted(link, data)
+        session.sent(pending, "cancel_order", monotonic())
+        link.write(data)
         return pending
 
     async def cancel_order(
@@ -270,9 +277,16 @@ class Client(Arming[Pending[Any]]):
     def _send(
         self, link: Link, pending: Pending[Any], frame: bytes, operation: str, actions: int = 0
     ) -> None:
-        data = link.encode(frame)
+        data = self._encrypted(link, frame)
         self._session.sent(pending, operation, monotonic(), actions)
         link.write(data)
+
+    @staticmethod
+    def _encrypted(link: Link, frame: bytes) -> bytes:
+        try:
+            return frame if link.encrypt is None else link.encrypt(frame)
+        except ssl_module.SSLError as error:
+            raise link.broken(error) from error
 
     # Armed cancels; see Arming.
 
@@ -282,13 +296,20 @@ class Client(Arming[Pending[Any]]):
             raise NotSent("not connected" if self._link is None else self._link.why_not_ready())
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
-        link = self._ready_link()
+        # As in cancel_order_nowait.
+        link = self._link
+        if get_ident() != self._thread or link is None or not link.ready or link.is_closing():
+            link = self._ready_link()
         size = armed._take()
         pending = armed._pending
         if size < 0 or pending is None:
             return self._fire_afresh(link, armed)
         armed._pending = None
-        self._send(link, pending, self._store.view[:size], "cancel_order")
+        data: bytes = self._store.view[:size]
+        if link.encrypt is not None:
+            data = self._encrypted(link, data)
+        self._session.sent(pending, "cancel_order", monotonic())
+        link.write(data)
         self._fired.append(armed)
         return pending
 
@@ -302,7 +323,7 @@ class Client(Arming[Pending[Any]]):
         link = self._ready_link()
         with eager_switching():
             frames, pendings, starts = self._frames_of(cancels)
-            data = link.encode(frames)
+            data = self._encrypted(link, frames)
             self._session.sent_many(pendings, "cancel_order", monotonic())
             link.write(data)
         unsent = link.unsent_from(len(frames), data)
@@ -335,7 +356,7 @@ class Client(Arming[Pending[Any]]):
         link = self._link
         if ping is not None and link is not None and link.ready and not link.is_closing():
             with contextlib.suppress(NotSent):  # the link is gone, and says so itself
-                link.write(link.encode(frame_of(ping)))
+                link.write(self._encrypted(link, frame_of(ping)))
         self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
     def _warm(self) -> None:

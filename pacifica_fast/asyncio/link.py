@@ -44,6 +44,8 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._max_unsent = max_unsent
         self._transport: asyncio.Transport | None = None
+        self.encrypt = None if tls is None else tls.encrypt
+        """Frames as bytes for the socket; raises ``ssl.SSLError``. None: they go as they are."""
         self._writable = True
         self._failure = ""
         # The transport's own methods from connection_made on: no call of ours lies between.
@@ -58,7 +60,7 @@ class Link(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done when the transport is gone."""
 
-    # Sending. encode and write are two steps so that the caller can register the request
+    # Sending. encrypt and write are two steps so that the caller can register the request
     # between what may fail and what may not be taken back.
 
     def why_not_ready(self) -> str:
@@ -71,19 +73,13 @@ class Link(asyncio.Protocol):
             return self._failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def encode(self, frame: bytes) -> bytes:
-        """A frame, or several, as the bytes that go to the socket. Raises :class:`NotSent`."""
-        tls = self._tls
-        if tls is None:
-            return frame
-        try:
-            return tls.encrypt(frame)
-        except ssl.SSLError as error:
-            self.abort(f"tls: {error}")
-            raise NotSent(f"tls: {error}") from error
+    def broken(self, error: ssl.SSLError) -> NotSent:
+        """What becomes of a request that :attr:`encrypt` failed on; the connection is dropped."""
+        self.abort(f"tls: {error}")
+        return NotSent(f"tls: {error}")
 
     def unsent_from(self, plain_size: int, data: bytes) -> int | None:
-        """What became of ``data``, just written, made by :meth:`encode` of so many plain bytes.
+        """What became of ``data``, just written, made of so many plain bytes.
 
         None if the kernel took all of it; else from where on the plain bytes are provably
         still here.
