@@ -206,7 +206,7 @@ def experiments() -> list[Experiment]:
             f"{title}, hot",
             f"Calls in a row, blocks of {HOT_CALLS}, everything in the caches.",
             100,
-            0.12 if make is cases.whole_request else 0.03,
+            0.16 if make is cases.whole_request else 0.01,
             _group(make, HOT_CALLS, 0.0),
         )
         for title, make in cases.GROUPS.items()
@@ -218,7 +218,7 @@ def experiments() -> list[Experiment]:
             "whole cancel request, cold",
             f"One call after {REST * 1e3:g} ms of sleep each, as in a bot.",
             60,
-            0.3,
+            0.2,
             _group(cases.whole_request, COLD_CALLS, REST),
         ),
         Experiment(
@@ -227,7 +227,7 @@ def experiments() -> list[Experiment]:
             "One call after a rest, alone and beside a thread that only computes in Python. A call that "
             "gives the GIL up may wait a switch interval, 5 ms, to get it back; whether it must is a race.",
             40,
-            0.7,
+            0.35,
             _busy,
         ),
         Experiment(
@@ -235,7 +235,7 @@ def experiments() -> list[Experiment]:
             "the hot call while the pool of nonces refills",
             f"Blocks of {REFILL_BLOCK} calls in a row; the counts of the pool tell what happened meanwhile.",
             100,
-            0.15,
+            0.3,
             _refill,
         ),
         Experiment(
@@ -243,7 +243,7 @@ def experiments() -> list[Experiment]:
             "cost against the size of the payload",
             "sign(type, data): canonical JSON, Ed25519, base58; hot.",
             60,
-            0.1,
+            0.03,
             _sizes,
         ),
         Experiment(
@@ -251,7 +251,7 @@ def experiments() -> list[Experiment]:
             "a bot's turn and the garbage collector",
             "Parse a market message, keep it, build a prepared cancel, with many objects alive.",
             30,
-            0.5,
+            0.3,
             _collector,
         ),
     ]

@@ -181,7 +181,7 @@ def experiments() -> list[Experiment]:
             "All on the wire: armed cancels in one encryption and one write, against the SDK's algorithm and "
             "ws.send() for one after the other on a kept connection. Cold.",
             25,
-            0.4,
+            0.8,
             _pulls,
             SDK_PULL.format(100),
         ),
@@ -198,7 +198,7 @@ def experiments() -> list[Experiment]:
             "signing many messages, for each of them",
             f"{MANY:,} messages of one cancel's size.",
             25,
-            0.7,
+            1.0,
             _sign_many,
             SIGN_PROCESSES,
         ),

@@ -87,7 +87,7 @@ def experiments() -> list[Experiment]:
     """All of this file."""
     return [
         Experiment(
-            "import", "what importing costs", "Each in a fresh interpreter.", 15, 1.5, _imports, DEPENDENCIES
+            "import", "what importing costs", "Each in a fresh interpreter.", 10, 3.0, _imports, DEPENDENCIES
         ),
         Experiment(
             "memory",

@@ -137,13 +137,13 @@ def experiments() -> list[Experiment]:
         name = "TLS" if tls else "plain"
         listed += [
             Experiment(
-                f"wire, {name}", f"to the wire, {name}", how, 50, 0.7, _asyncio(_everybody(tls=tls)), SDK
+                f"wire, {name}", f"to the wire, {name}", how, 125, 0.6, _asyncio(_everybody(tls=tls)), SDK
             ),
             Experiment(
                 f"wire, uvloop, {name}",
                 f"to the wire, asyncio on uvloop, {name}",
                 how,
-                40,
+                125,
                 0.25,
                 _uvloop(_on_uvloop(tls=tls)),
                 SDK,
@@ -156,8 +156,8 @@ def experiments() -> list[Experiment]:
             "decision to receipt by the exchange, TLS, market data through the same loop",
             "A thousand messages of market data a second are read and parsed by the same event loop. Timed "
             "is from the decision until the exchange's process has the bytes: both read the same clock.",
-            40,
-            0.4,
+            125,
+            0.3,
             _asyncio(_market),
             SDK,
         ),
@@ -177,7 +177,7 @@ def experiments() -> list[Experiment]:
             f"A pause of {IDLE:g} s stands for an hour: by then caches, branch predictor and clock speed are "
             "another's. keep_warm builds a request every 10 ms and throws it away.",
             10,
-            12.5,
+            8.5,
             _asyncio(_idle),
             row(ASYNCIO, "prepared") + f", every {REST * 1e3:g} ms",
         ),
