@@ -22,6 +22,12 @@ def quantity(value: float, unit: str = "ns") -> str:
     return f"{digits(value / size)} {name}"
 
 
+def tick(value: float, unit: str = "ns") -> str:
+    """A round number, without zeros that say nothing: ``30 µs``."""
+    number, _, name = quantity(value, unit).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {name}"
+
+
 def digits(value: float) -> str:
     """Three digits that count, or all those before the point."""
     if math.isnan(value):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchmarks.axis import LogAxis, digits, quantity
+from benchmarks.axis import LogAxis, quantity, tick
 from benchmarks.measure import quantile
 
 WIDTH, HEIGHT, BINS = 1000, 100, 250
@@ -51,9 +51,8 @@ class Bar:
 
 
 def ridges(rows: Sequence[Row], unit: str = "ns") -> str:
-    """Of every row how often which duration was measured, on one logarithmic axis; the quickest first."""
-    rows = sorted(rows, key=lambda row: statistics.median(row.samples))
-    axis = LogAxis.around(quantile(row.samples, q) for row in rows for q in (0.01, 0.99))
+    """Of every row how often which duration was measured, on one logarithmic axis."""
+    axis = LogAxis.around((quantile(row.samples, q) for row in rows for q in (0.01, 0.99)), 1.25)
     lanes = "".join(_lane(row, axis, unit) for row in rows)
     return _figure("ridges", lanes + _ticks_below(axis, unit), "Logarithmic axis. " + RIDGES)
 
@@ -62,7 +61,7 @@ RIDGES = "The stroke in a ridge is its median; the line below reaches from p1 to
 
 
 def _lane(row: Row, axis: LogAxis, unit: str) -> str:
-    marks = [f'<path class="grid" d="{_verticals([axis.at(tick) for tick in axis.ticks()], 0, HEIGHT)}"/>']
+    marks = [f'<path class="grid" d="{_verticals([axis.at(value) for value in axis.ticks()], 0, HEIGHT)}"/>']
     heights = _density(row.samples, axis)
     outline = " ".join(
         f"{WIDTH * (n + 0.5) / BINS:.0f},{HEIGHT - 4 - (HEIGHT - 12) * height:.1f}"
@@ -92,9 +91,9 @@ def _density(samples: Sequence[float], axis: LogAxis) -> list[float]:
     counts = [0] * BINS
     for place in places:
         counts[int(place * BINS)] += 1
-    # Silverman's rule; and never so narrow that the bins show.
+    # Silverman's rule; but never so narrow that the bins show, nor so wide that two humps are one.
     low, _, high = statistics.quantiles(places, n=4) if len(places) > 1 else (0.0, 0.0, 0.0)
-    width = max(0.9 * (high - low) / 1.34 * len(places) ** -0.2 * BINS, 1.0)
+    width = min(max(0.9 * (high - low) / 1.34 * len(places) ** -0.2 * BINS, 1.0), BINS / 30)
     reach = math.ceil(3 * width)
     kernel = [math.exp(-0.5 * (n / width) ** 2) for n in range(-reach, reach + 1)]
     smooth = [
@@ -115,23 +114,23 @@ def lines(
     across = LogAxis(min(x_ticks), max(x_ticks))
     up = LogAxis.around((y for line in series for _, y in line.points), 1.3)
     marks = [
-        f'<path class="grid" d="{_horizontals([up.at(tick) for tick in up.ticks()])} '
-        f'{_verticals([across.at(tick) for tick in x_ticks], 0, HEIGHT)}"/>'
+        f'<path class="grid" d="{_horizontals([up.at(value) for value in up.ticks()])} '
+        f'{_verticals([across.at(value) for value in x_ticks], 0, HEIGHT)}"/>'
     ]
     for line in series:
         places = [(WIDTH * across.at(x), HEIGHT * (1 - up.at(y))) for x, y in line.points]
         path = " L".join(f"{x:.1f},{y:.1f}" for x, y in places)
         # A line of no length with round ends is a dot, and stays round when the picture is stretched.
-        dots = " ".join(f"M{x:.1f},{y:.1f} h0" for x, y in places) if len(places) < 20 else ""
+        dots = " ".join(f"M{x:.1f},{y:.1f} h0" for x, y in places) if len(places) < 8 else ""
         marks.append(
             f'<g class="{line.family} style{line.style}"><path class="line" d="M{path}"/>'
             f'<path class="dots" d="{dots}"/></g>'
         )
     y_labels = "".join(
-        f'<span style="top:{100 * (1 - up.at(tick)):.1f}%">{quantity(tick, unit)}</span>'
-        for tick in up.ticks()
+        f'<span style="top:{100 * (1 - up.at(value)):.1f}%">{tick(value, unit)}</span>'
+        for value in up.ticks()
     )
-    x_labels = "".join(_label(across.at(tick), text) for tick, text in x_ticks.items())
+    x_labels = "".join(_label(across.at(value), text) for value, text in x_ticks.items())
     keys = "".join(
         f'<span class="key {line.family} style{line.style}">'
         f'<svg viewBox="0 0 30 10" aria-hidden="true"><path class="line" d="M0,5 H30"/></svg>'
@@ -194,15 +193,10 @@ def _horizontals(places: Sequence[float]) -> str:
 
 
 def _ticks_below(axis: LogAxis, unit: str) -> str:
-    labels = "".join(_label(axis.at(tick), quantity(tick, unit)) for tick in axis.ticks())
+    labels = "".join(_label(axis.at(value), tick(value, unit)) for value in axis.ticks())
     return f'<div class="axis">{labels}</div>'
 
 
 def _label(place: float, text: str) -> str:
     edge = " first" if place < 0.04 else " last" if place > 0.96 else ""
     return f'<span class="tick{edge}" style="left:{100 * place:.1f}%">{escape(text)}</span>'
-
-
-def count(number: float) -> str:
-    """A tick that counts something."""
-    return f"{number:,.0f}" if number >= 1 else digits(number)
