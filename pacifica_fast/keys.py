@@ -305,12 +305,12 @@ class Keypair:
 
     def _fail(self, code: int) -> NoReturn:
         """Raise what a negative code of a signing call means."""
+        if code in (lib.PF_ERR_CLOSED, lib.PF_ERR_FORKED) and os.getpid() != self._pid:
+            raise KeyClosed(
+                f"the key {self._pubkey} belongs to process {self._pid} and does not cross a fork: "
+                "load it again in this process"
+            )
         if code == lib.PF_ERR_CLOSED:
-            if os.getpid() != self._pid:
-                raise KeyClosed(
-                    f"the key {self._pubkey} belongs to process {self._pid} and does not cross a fork: "
-                    "load it again in this process"
-                )
             raise KeyClosed(f"the key {self._pubkey} is closed")
         if code == lib.PF_ERR_MEMORY:
             raise MemoryError("no memory to sign")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The blocking client: cancels on the wire when the call returns, and a fate for each.
 
-Building and signing are done without the lock; under it there is the encryption and the
-write. Everything else is the reader's, see :mod:`pacifica_fast.sync.reader`.
+Threads build and sign at the same time, and take turns to encrypt and write. Everything
+else is the reader's, see :mod:`pacifica_fast.sync.reader`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import ssl as ssl_module
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from os import getpid
 from threading import Lock, get_ident
 from time import monotonic
 from types import TracebackType
@@ -20,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pacifica_fast import session
-from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.armed import PARTLY_SENT, Armed, Arming
 from pacifica_fast.endpoint import (
     HEARTBEAT,
     MAINNET_WS,
@@ -37,7 +36,7 @@ from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.switching import eager_switching
 from pacifica_fast.sync.dial import dial
 from pacifica_fast.sync.link import Ended, Link
-from pacifica_fast.sync.reader import FORKED, Reader
+from pacifica_fast.sync.reader import Reader
 from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
@@ -80,7 +79,7 @@ class Pending(session.Pending, Generic[A]):
             with suppress(ValueError):
                 self._waiters.remove(waiter)
         if self._outcome is None:
-            raise TimeoutError(f"{self.operation} {self.id}: no reply after {timeout:g} s of waiting")
+            raise TimeoutError(f"request {self.id}: no reply after {timeout:g} s of waiting")
 
     def _settle(self, outcome: Ack | Exception, now: float) -> None:
         super()._settle(outcome, now)
@@ -106,9 +105,9 @@ class Client(Arming[Pending[Any]]):
         self._session: session.Session[Pending[Any]] = session.Session(
             Pending, timeout=endpoint.timeout, heartbeat=endpoint.heartbeat, now=monotonic()
         )
-        self._pid = getpid()
         self._link, messages = _open(endpoint)
         self._reader = Reader(self._link, self._session, min(endpoint.timeout, endpoint.heartbeat) / 20)
+        self._sent = self._reader.sent
         # Not at exit: the reader's own hook closes all connections at once.
         weakref.finalize(self, self._reader.stop).atexit = False
         self._reader.start(messages)
@@ -128,7 +127,10 @@ class Client(Arming[Pending[Any]]):
 
         Arguments as :meth:`Signer.cancel_order`.
         """
-        pending = self._taken()
+        link = self._link
+        if not link.ready:
+            raise NotSent(link.why_not_ready())
+        pending = self._session.take()
         frame = self.signer.cancel_order_frame(
             symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
         )
@@ -240,44 +242,57 @@ class Client(Arming[Pending[Any]]):
 
     # Inside.
 
-    def _check_ready(self) -> None:
+    def _taken(self) -> Pending[Any]:
         if not self._link.ready:
             raise NotSent(self._link.why_not_ready())
-        if getpid() != self._pid:  # forked by C code: Python's own forks are told to the link
-            raise NotSent(FORKED)
-
-    def _taken(self) -> Pending[Any]:
-        self._check_ready()
         return self._session.take()
 
-    # _send and _fire are Link.held_to_send written out: its two calls would cost a microsecond.
+    def _send(
+        self,
+        pending: Pending[Any] | None,
+        frame: bytes,
+        operation: str,
+        actions: int = 0,
+        armed: Armed[Pending[Any]] | None = None,
+    ) -> Pending[Any] | None:
+        """Send a request in one turn; with ``armed`` the one signed ahead, or None if that is spent.
 
-    def _send(self, pending: Pending[Any], frame: bytes, operation: str, actions: int = 0) -> None:
-        link = self._link
-        me = get_ident()
-        if link.lock.locked():
-            link.wait_in_line(me)
-        with link.lock:
-            link.owner = me
-            link.wanted = False
+        A turn as :meth:`Link.turn` has it, written out: what lies between decision and wire.
+        """
+        link, me = self._link, get_ident()
+        free = link.free
+        while True:
             try:
-                self._send_locked(link, pending, frame, operation, actions)
-            except NotSent:
-                raise
-            except BaseException:  # Ctrl-C: who knows how much of the message is on its way
-                link.fail("interrupted while sending")
-                raise
-            finally:
-                link.owner = 0
-
-    def _send_locked(
-        self, link: Link, pending: Pending[Any], frame: bytes, operation: str, actions: int
-    ) -> None:
-        taken = link.send(frame)
-        # The reader needs the lock too: no reply can come before this.
-        self._session.sent(pending, operation, monotonic(), actions)
-        if not taken:
-            link.untouched = pending
+                del free[0]
+                break
+            except IndexError:
+                link.wait_for_turn(me)
+        try:
+            link.owner = me
+            if link.wanted:
+                link.wanted = False
+            if not link.ready:
+                raise NotSent(link.why_not_ready())
+            if armed is not None:
+                size = armed._take()
+                pending, armed._pending = armed._pending, None
+                if size >= 0:
+                    frame = self._store.view[:size]
+                else:
+                    pending = None
+            if pending is None:
+                return None
+            link.put(frame, pending)
+            self._sent.append((pending, operation, monotonic(), actions))
+        except NotSent:
+            raise
+        except BaseException:  # Ctrl-C: who knows how much of the frame is on its way
+            link.fail("interrupted while sending")
+            raise
+        finally:
+            link.owner = 0
+            free.append(None)
+        return pending
 
     # Armed cancels; see Arming.
 
@@ -286,58 +301,50 @@ class Client(Arming[Pending[Any]]):
             raise NotSent(self._link.why_not_ready())
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
-        self._check_ready()
-        link = self._link
-        me = get_ident()
-        if link.lock.locked():
-            link.wait_in_line(me)
-        with link.lock:
-            link.owner = me
-            link.wanted = False
-            try:
-                if not link.ready:
-                    raise NotSent(link.why_not_ready())
-                size = armed._take()
-                pending, armed._pending = armed._pending, None
-                if size >= 0 and pending is not None:
-                    self._send_locked(link, pending, self._store.view[:size], "cancel_order", 0)
-            except NotSent:
-                raise
-            except BaseException:
-                link.fail("interrupted while sending")
-                raise
-            finally:
-                link.owner = 0
+        pending = self._send(None, b"", "cancel_order", 0, armed)
         self._fired.append(armed)
-        return self._fire_afresh(armed) if size < 0 or pending is None else pending
-
-    def _fire_afresh(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
-        self._store.drop(armed._handle)
-        pending = self._taken()
-        self._send(pending, self._frame_of(armed, pending.number), "cancel_order")
+        if pending is None:
+            self._store.drop(armed._handle)
+            pending = self._taken()
+            self._send(pending, self._frame_of(armed, pending.number), "cancel_order")
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
-        self._check_ready()
         link = self._link
+        if not link.ready:
+            raise NotSent(link.why_not_ready())
         with eager_switching():
             frames, pendings, starts = self._frames_of(cancels)
-            with link.held_to_send():
-                unsent = link.send_together(frames)
-                self._session.sent_many(pendings, "cancel_order", monotonic())
+            with link.turn():
+                if not link.ready:
+                    raise NotSent(link.why_not_ready())
+                try:
+                    data = link.put(frames, None)
+                    self._reader.register()
+                    self._session.sent_many(pendings, "cancel_order", monotonic())
+                    unsent = link.unsent_from(len(frames), data)
+                except NotSent:
+                    raise
+                except BaseException:
+                    link.fail("interrupted while sending")
+                    raise
                 if unsent is not None:
+                    link.fail(PARTLY_SENT)
                     self._settle_unsent(pendings, starts, unsent)
         return pendings
 
     def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
-        """Called by the reader, which holds the lock."""
+        """Called by the session, hence in the reader's turn."""
         link = self._link
         try:
+            if not link.ready:
+                raise NotSent(link.why_not_ready())
             self._session.renumber(pending)
-            self._send_locked(link, pending, self._frame_of(armed, pending.number), "cancel_order", 0)
+            link.put(self._frame_of(armed, pending.number), pending)
         except PacificaError as error:
             logger.warning("could not sign afresh: %s", error)
             return False
+        self._session.sent(pending, "cancel_order", monotonic())
         return True
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The thread that reads: replies, deadlines, heartbeats, what the socket would not take, the end.
 
-It waits in ``poll`` without the lock, takes it for a few messages at a time, and knows no
+It waits in ``poll``, takes its turn at the link for a few messages at a time, and knows no
 client: one that nobody has any more is collected, and closed.
 """
 
@@ -11,6 +11,9 @@ import atexit
 import logging
 import os
 import select
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from threading import Thread, current_thread, get_ident
 from time import monotonic
@@ -18,7 +21,7 @@ from typing import Any
 
 from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import NotSent
-from pacifica_fast.session import Session
+from pacifica_fast.session import Pending, Session
 from pacifica_fast.switching import SwitchAdvice
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.sync.link import Ended, Link
@@ -28,10 +31,10 @@ __all__ = ["FORKED", "Reader"]
 
 logger = logging.getLogger("pacifica_fast.sync")
 
-# Plain bytes that are parsed at a time, holding the lock: about ten messages, 0.1 ms.
-_SLICE = 2048
-
 FORKED = "this process was forked from the one that connected"
+
+# Plain bytes that are parsed in one turn: about ten messages, 0.1 ms.
+_SLICE = 2048
 
 _running: set[Reader] = set()
 
@@ -43,6 +46,9 @@ class Reader:
     """
 
     def __init__(self, link: Link, session: Session[Any], tick_interval: float) -> None:
+        self.sent: deque[tuple[Pending, str, float, int]] = deque()
+        """What was sent, as arguments of ``Session.sent``. To append it is all a sender does, in its
+        turn; it is registered in the next one, before any reply is looked at or any time is up."""
         self._link = link
         self._session = session
         # One sweeper for all deadlines. It adds at most this to a timeout.
@@ -64,6 +70,12 @@ class Reader:
             self._link.drop("the connection did not come about")
             raise
 
+    def register(self) -> None:
+        """Tell the session what was sent. In somebody's turn."""
+        sent = self.sent
+        while sent:
+            self._session.sent(*sent.popleft())
+
     def stop(self) -> bool:
         """Have the connection closed, and do not wait for it. May be called from anywhere.
 
@@ -76,16 +88,24 @@ class Reader:
         return True
 
     def close(self) -> None:
-        """Have the connection closed, and wait for it, if this thread is not itself in the way."""
+        """Have the connection closed, and wait for it, unless this thread is itself in the way."""
         if self.stop() and current_thread() is not self._thread and self._link.owner != get_ident():
             self._thread.join(CLOSE_TIMEOUT + 1.0)
 
     def abandon(self) -> None:
         """In a forked child: what was in flight is the parent's to know."""
         self._link.abandon(FORKED)
+        self.register()
         self._session.lost(FORKED, monotonic())
 
     # Inside the thread.
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self._link.stand_back()
+        with self._link.turn():
+            self.register()
+            yield
 
     def _run(self) -> None:
         try:
@@ -95,13 +115,11 @@ class Reader:
         except Exception:
             logger.exception("a bug of the reader")
             reason = "internal error"
-        link, session = self._link, self._session
-        with link.held():
-            reason = link.drop(reason)
-            untouched = link.untouched
-            if untouched is not None:
-                session.settle(untouched, NotSent(reason, untouched.id), monotonic())
-            session.lost(reason, monotonic())
+        with self._turn():
+            reason = self._link.drop(reason)
+            for pending in self._link.untouched():
+                self._session.settle(pending, NotSent(reason, pending.id), monotonic())
+            self._session.lost(reason, monotonic())
         _running.discard(self)
 
     def _read(self) -> None:
@@ -111,19 +129,18 @@ class Reader:
         poller.register(ear, select.POLLIN)
         next_tick, close_at = 0.0, inf
         while True:
-            self._session.refill()
             now = monotonic()
             if now >= next_tick:
                 next_tick = now + self._tick_interval
                 self._tick(now)
             if close_at == inf and (self._stopping or link.closing):
                 close_at = now + CLOSE_TIMEOUT
-                with link.held():
+                with self._turn():
                     link.close()
             if link.failed:
                 raise Ended(link.failure, "")
             if now >= close_at:
-                with link.held():
+                with self._turn():
                     raise link.end()
             poller.register(sock, link.events())
             for descriptor, event in poller.poll(milliseconds_until(min(next_tick, close_at))):
@@ -131,23 +148,24 @@ class Reader:
                     link.bell.heard()
                     continue
                 if event & select.POLLOUT:
-                    with link.held():
+                    with self._turn():
                         link.flush()
                 if event & ~select.POLLOUT:
                     self._receive(link)
+            self._session.refill()
 
     def _receive(self, link: Link) -> None:
         data = link.receive_bytes()
-        with link.held():
+        with self._turn():
             plain = link.decrypt(data)
         for start in range(0, len(plain), _SLICE):
-            with link.held():
+            with self._turn():
                 messages = link.receive(plain[start : start + _SLICE])
             for message in messages:
-                with link.held():
+                with self._turn():
                     self._message(message)
         if link.at_end:
-            with link.held():
+            with self._turn():
                 raise link.end()
 
     def _message(self, text: bytes) -> None:
@@ -157,13 +175,10 @@ class Reader:
 
     def _tick(self, now: float) -> None:
         self._advice.look()
-        with self._link.held():
+        with self._turn():
             ping = self._session.tick(now)
-            if ping is not None and self._link.ready:
-                try:
-                    self._link.send(frame_of(ping))
-                except NotSent as error:
-                    raise Ended(error.reason, "") from error
+            if ping is not None:
+                self._link.ping(frame_of(ping))
 
 
 # Nobody may have called close(): at exit, connections are closed all the same, and all at once.

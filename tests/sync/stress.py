@@ -7,7 +7,7 @@ be lost: every request gets the reply that carries its id, every flooded message
     python tests/sync/stress.py --seconds 60
 
 The exchange is a process of its own, so that both ends truly run at the same time.
-``--without-lock`` takes the lock away, to see that the test would notice: it must fail.
+``--without-turns`` lets everybody in at any time, to see that this would notice: it must fail.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import ssl
 import sys
 import threading
 import time
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -77,18 +76,22 @@ def serve(pipe: Connection) -> None:
     with exchange.in_thread():
         pipe.send((exchange.url, exchange.authority_pem))
         pipe.recv()  # all requests are answered, or never will be
+        _ = exchange.connections  # asks in its event loop, behind the last flood
         pipe.send((exchange.verified, flooded))
         pipe.recv()  # all of the flood has arrived, or never will
 
 
-class NoLock(nullcontext[None]):
-    """In place of the lock: lets everybody in."""
+class Everybodys(list[None]):
+    """In place of the turn: there for everybody, always."""
 
-    def locked(self) -> bool:
-        return False
+    def __delitem__(self, _: object) -> None:
+        pass
+
+    def append(self, _: None) -> None:
+        pass
 
 
-def stress(seconds: float, *, lock: bool = True) -> Counts:
+def stress(seconds: float, *, turns: bool = True) -> Counts:
     """Send from many threads for so many seconds, and count."""
     spawn = multiprocessing.get_context("spawn")
     pipe, other = spawn.Pipe()
@@ -99,8 +102,8 @@ def stress(seconds: float, *, lock: bool = True) -> Counts:
     context = ssl.create_default_context(cadata=authority)
     with connect(Signer(Keypair.generate()), url=url, ssl=context) as client:
         count_received(client, counts)
-        if not lock:
-            client._link.lock = NoLock()  # type: ignore[assignment]
+        if not turns:
+            client._link.free = Everybodys([None])
         end = time.monotonic() + seconds
         own = [Counts() for _ in range(THREADS)]
         threads = [threading.Thread(target=send, args=(client, end, count)) for count in own]
@@ -168,9 +171,9 @@ def main() -> int:
     """The command line; the exit status is 0 if nothing was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--without-lock", action="store_true")
+    parser.add_argument("--without-turns", action="store_true")
     arguments = parser.parse_args()
-    counts = stress(arguments.seconds, lock=not arguments.without_lock)
+    counts = stress(arguments.seconds, turns=not arguments.without_turns)
     for name, value in asdict(counts).items():
         sys.stdout.write(f"{name:10}{value}\n")
     return 0 if counts.complete else 1

@@ -100,11 +100,9 @@ def test_cancel_by_client_order_id(exchange: MockExchange, signer: Signer) -> No
 
 def test_nowait_returns_a_pending(exchange: MockExchange, signer: Signer) -> None:
     with to(exchange, signer) as client:
-        exchange.faults.delay_replies(0.05)
         order = exchange.place(signer.account)
         pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
         assert isinstance(pending, Pending)
-        assert not pending.done
         assert len(pending.id) == 36
         ack = pending.result()
         assert pending.done
@@ -591,17 +589,32 @@ def test_a_close_frame_and_then_nothing(signer: Signer) -> None:
 # Waiting.
 
 
-def test_the_timeout_of_waiting_is_not_the_requests(exchange: MockExchange, signer: Signer) -> None:
-    with to(exchange, signer) as client:
-        exchange.faults.delay_replies(0.2)
-        order = exchange.place(signer.account)
-        pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
+@contextmanager
+def withheld(signer: Signer) -> Iterator[tuple[Client, Callable[[], None]]]:
+    """A client of an exchange that answers the first request when it is told to."""
+    answer = threading.Event()
+
+    async def handler(connection: ServerConnection) -> None:
+        message = await connection.recv()
+        await asyncio.to_thread(answer.wait, PATIENCE)
+        await connection.send(ack(message, data={"s": "BTC"}))
+        await connection.wait_closed()
+
+    with gateway(handler, signer, timeout=PATIENCE) as client:
+        yield client, answer.set
+
+
+def test_the_timeout_of_waiting_is_not_the_requests(signer: Signer) -> None:
+    with withheld(signer) as (client, answer):
+        pending = client.cancel_order_nowait("BTC", order_id=1)
         for timeout in (0, -1, 0.01):
             with pytest.raises(TimeoutError, match=pending.id):
                 pending.result(timeout)
         assert not pending.done
-        assert pending.result().order_id == order.order_id
-        assert pending.result(0).order_id == order.order_id
+        assert "in flight" in repr(pending)
+        answer()
+        assert pending.result().symbol == "BTC"
+        assert pending.result(0).symbol == "BTC"
 
 
 class Interrupted(BaseException):
@@ -624,11 +637,9 @@ def interrupt() -> NoReturn:
     raise Interrupted
 
 
-def test_ctrl_c_while_waiting_does_not_touch_the_request(exchange: MockExchange, signer: Signer) -> None:
-    with to(exchange, signer) as client, on_signal(interrupt):
-        exchange.faults.delay_replies(0.3)
-        order = exchange.place(signer.account)
-        pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
+def test_ctrl_c_while_waiting_does_not_touch_the_request(signer: Signer) -> None:
+    with withheld(signer) as (client, answer), on_signal(interrupt):
+        pending = client.cancel_order_nowait("BTC", order_id=1)
         timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
         timer.start()
         with pytest.raises(Interrupted):
@@ -636,7 +647,8 @@ def test_ctrl_c_while_waiting_does_not_touch_the_request(exchange: MockExchange,
         timer.join()
         assert pending._waiters == []
         assert client.connected
-        assert pending.result().order_id == order.order_id
+        answer()
+        assert pending.result().symbol == "BTC"
 
 
 def test_ctrl_c_in_the_middle_of_sending_ends_the_connection(signer: Signer) -> None:
@@ -655,7 +667,7 @@ def test_ctrl_c_in_the_middle_of_sending_ends_the_connection(signer: Signer) -> 
 
 
 def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> None:
-    """It runs in the very thread that has the lock: waiting for it would be for ever."""
+    """It runs in the very thread whose turn it is: waiting for its end would be for ever."""
     told: list[str] = []
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
         send = client._link._send_bytes
@@ -678,7 +690,7 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
 
 
 def test_closing_in_the_middle_of_sending_does_not_wait(signer: Signer) -> None:
-    """For the reader needs the lock that this very thread has. It is closed when it is let go."""
+    """For the reader waits for its turn, which is this very thread's. It closes when it gets it."""
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
         send = client._link._send_bytes
 
@@ -783,7 +795,7 @@ def test_what_the_kernel_took_nothing_of_goes_later(exchange: MockExchange, sign
         client._link._send_bytes = refuse_once
         pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
         assert pending.result().order_id == order.order_id
-        assert client._link.untouched is None
+        assert client._link.untouched() == []
         assert client.connected
 
 
@@ -837,7 +849,7 @@ def test_without_pings_the_exchange_closes(signer: Signer) -> None:
 
 
 def test_logging_handlers_may_call_the_client(exchange: MockExchange, signer: Signer) -> None:
-    """They run in the reader, while it has the lock."""
+    """They run in the reader, in its turn."""
     seen: list[str] = []
     with to(exchange, signer) as client:
 
