@@ -246,7 +246,7 @@ class Link:
         return accepted if self._tls is None else self._tls.provably_unsent(plain_size, data, accepted)
 
     def fail(self, reason: str) -> None:
-        """Give the connection up: the reader will drop it."""
+        """Give the connection up: not a byte more leaves, and the reader will drop it."""
         self.failure = self.failure or reason
         self.failed = True
         self.ready = False
@@ -371,6 +371,8 @@ class Link:
 
     def _write(self, data: bytes) -> int:
         """Bytes of the protocols themselves; they wait behind whatever waits already."""
+        if self.failed:
+            raise Ended(self.failure, self._stage())
         taken = 0
         if not self._backlog:
             try:

@@ -799,6 +799,28 @@ def test_what_the_kernel_took_nothing_of_goes_later(exchange: MockExchange, sign
         assert client.connected
 
 
+@pytest.mark.usefixtures("short_close_timeout")
+def test_max_unsent_lets_requests_wait_each_with_its_own_fate(signer: Signer) -> None:
+    """The kernel takes 100 bytes, later 400 more, and then nothing: the third has not begun to leave."""
+    with stalled(signer, max_unsent=2_000) as (client, _):
+        room = [100]
+
+        def scripted(data: bytes) -> int:
+            if not room:
+                raise BlockingIOError
+            return min(room.pop(), len(data))
+
+        client._link._send_bytes = scripted
+        pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range(3)]
+        assert client.connected  # there is room for more
+        room.append(400)
+        until(lambda: not room)
+        client.close()
+        for pending, fate in zip(pendings, (OutcomeUnknown, OutcomeUnknown, NotSent), strict=True):
+            with pytest.raises(fate, match="the client was closed"):
+                pending.result(0)
+
+
 def test_partial_writes_lose_nothing(exchange: MockExchange, signer: Signer) -> None:
     """The kernel takes 100 bytes at a time."""
     with to(exchange, signer) as client:
