@@ -215,12 +215,9 @@ chunk_at( unsigned number ) {
   return (chunk *)(void *)chunk_pages[number].start;
 }
 
-/* own_chunk returns NULL if that chunk is not the store's. */
-
-static chunk *
-own_chunk( const pf_armed_store *handle, unsigned number ) {
-  chunk *c = chunk_at( number );
-  return atomic_load_explicit( &c->owner, memory_order_acquire ) == handle->generation ? c : NULL;
+static int
+is_own( const pf_armed_store *handle, const chunk *c ) {
+  return atomic_load_explicit( &c->owner, memory_order_acquire ) == handle->generation;
 }
 
 /* add_chunk gives the store one more chunk, and stores its number. */
@@ -277,11 +274,11 @@ wipe_frame( place at, size_t frame ) {
   pf_wipe( cancel_at( at )->frames[frame], PF_FRAME_MAX );
 }
 
-/* free_entry: both frames are wiped already, by whoever had them. */
+/* free_entry: both frames are wiped already, by whoever had them; the
+   order is no secret. */
 
 static void
 free_entry( place at ) {
-  pf_wipe( &cancel_at( at )->order, sizeof( order ) );
   atomic_store_explicit( &entry_at( at )->word, 0, memory_order_release );
   PF_INTERLEAVE();
   atomic_fetch_and_explicit( &at.chunk->used[at.index / 64], ~( (uint64_t)1 << at.index % 64 ),
@@ -339,8 +336,8 @@ use_entry( store *s, const pf_armed_store *handle, place *at ) {
   int            found  = 0;
   for( unsigned i = 0; i < count && !found; i++ ) {
     number   = ( first + i ) % count;
-    chunk *c = own_chunk( handle, number );
-    found    = c && use_in_chunk( c, at );
+    chunk *c = chunk_at( number );
+    found    = is_own( handle, c ) && use_in_chunk( c, at );
   }
   while( !found ) {
     int const rc = add_chunk( handle, &number );
@@ -450,26 +447,52 @@ pf_armed_add( const pf_armed_store *handle,
   return left == PF_OK ? rc : left;
 }
 
+/* find says where the entry of a handle would be; 0 if it cannot be
+   anywhere. */
+
+static int
+find( int64_t armed, place *at ) {
+  uint64_t const number = (uint64_t)armed & ( ( (uint64_t)1 << HANDLE_SHIFT ) - 1 );
+  unsigned const count  = atomic_load_explicit( &chunk_count, memory_order_acquire );
+  if( PF_UNLIKELY( armed < 0 || number / CHUNK_ENTRIES >= count ) ) {
+    return 0;
+  }
+  at->chunk = chunk_at( (unsigned)( number / CHUNK_ENTRIES ) );
+  at->index = (uint32_t)( number % CHUNK_ENTRIES );
+  return 1;
+}
+
+/* prefetch: of ten thousand none is in the cache when it is fired, and
+   which of its frames is current is in memory, too. */
+
+#define FRAME_USUAL 448 /* bytes */
+
+static void
+prefetch( int64_t armed ) {
+  place at;
+  if( PF_LIKELY( find( armed, &at ) ) ) {
+    PF_PREFETCH( at.chunk );
+    PF_PREFETCH( entry_at( at ) );
+    for( size_t line = 0; line < FRAME_USUAL; line += 64 ) {
+      PF_PREFETCH( cancel_at( at )->frames[0] + line );
+      PF_PREFETCH( cancel_at( at )->frames[1] + line );
+    }
+  }
+}
+
 /* claim takes the current frame for the caller alone; which one it is,
    or PF_ERR_SPENT. */
 
 static int
 claim( store *s, const pf_armed_store *handle, int64_t armed, place *at ) {
-  uint64_t const bits   = (uint64_t)armed;
-  uint64_t const number = bits & ( ( (uint64_t)1 << HANDLE_SHIFT ) - 1 );
-  unsigned const chunks = atomic_load_explicit( &chunk_count, memory_order_acquire );
-  if( PF_UNLIKELY( armed < 0 || number / CHUNK_ENTRIES >= chunks ) ) {
-    return PF_ERR_SPENT;
-  }
-  at->chunk = own_chunk( handle, (unsigned)( number / CHUNK_ENTRIES ) );
-  at->index = (uint32_t)( number % CHUNK_ENTRIES );
-  if( PF_UNLIKELY( !at->chunk ) ) {
+  uint64_t const generation = (uint64_t)armed >> HANDLE_SHIFT;
+  if( PF_UNLIKELY( !find( armed, at ) || !is_own( handle, at->chunk ) ) ) {
     return PF_ERR_SPENT;
   }
   entry   *e    = entry_at( *at );
   uint64_t word = atomic_load_explicit( &e->word, memory_order_acquire );
   do { /* again only if the keeper has just changed it */
-    if( PF_UNLIKELY( word >> WORD_SHIFT != bits >> HANDLE_SHIFT || !( word & ARMED ) ) ) {
+    if( PF_UNLIKELY( word >> WORD_SHIFT != generation || !( word & ARMED ) ) ) {
       return PF_ERR_SPENT;
     }
   } while( !atomic_compare_exchange_weak_explicit( &e->word, &word, ( word & ~ARMED ) | TAKEN,
@@ -478,10 +501,12 @@ claim( store *s, const pf_armed_store *handle, int64_t armed, place *at ) {
   return (int)( word & CURRENT );
 }
 
+/* spend wipes as much of the frame as was ever written. */
+
 static void
 spend( place at, int frame ) {
   PF_INTERLEAVE();
-  wipe_frame( at, (size_t)frame );
+  pf_wipe( cancel_at( at )->frames[frame], entry_at( at )->frame_len[frame] );
   PF_INTERLEAVE();
   give_back( at, TAKEN );
 }
@@ -512,6 +537,9 @@ pf_armed_fire_many(
   if( PF_UNLIKELY( cap / PF_FRAME_MAX < count ) ) {
     return PF_ERR_CAPACITY;
   }
+  if( PF_LIKELY( count ) ) {
+    prefetch( handles[0] );
+  }
   if( PF_UNLIKELY( read_clocks( &now ) != PF_OK ) ) {
     return PF_ERR_CLOCK;
   }
@@ -520,6 +548,9 @@ pf_armed_fire_many(
     return PF_ERR_CLOSED;
   }
   for( size_t i = 0; i < count; i++ ) {
+    if( i + 1 < count ) {
+      prefetch( handles[i + 1] );
+    }
     int64_t const len = fire( out + at, s, handle, handles[i], &now );
     at += len > 0 ? len : 0;
     ends[i] = len > 0 ? at : len;
@@ -623,8 +654,11 @@ look_at_all( store *s, const pf_armed_store *handle ) {
   }
   unsigned const count = atomic_load_explicit( &chunk_count, memory_order_acquire );
   for( unsigned number = 0; number < count; number++ ) {
-    place at = { own_chunk( handle, number ), 0 };
-    for( ; at.chunk && at.index < CHUNK_ENTRIES && is_open( s, handle ); at.index++ ) {
+    place at = { chunk_at( number ), 0 };
+    if( !is_own( handle, at.chunk ) ) {
+      continue;
+    }
+    for( ; at.index < CHUNK_ENTRIES && is_open( s, handle ); at.index++ ) {
       if( is_used( at ) ) {
         resign_if_due( s, at, &now );
       }
@@ -693,7 +727,7 @@ pf_armed_close( const pf_armed_store *handle ) {
   if( rc == PF_OK ) {
     unsigned const count = atomic_load( &chunk_count );
     for( unsigned number = 0; number < count; number++ ) {
-      if( own_chunk( handle, number ) ) {
+      if( is_own( handle, chunk_at( number ) ) ) {
         free_chunk( number );
       }
     }

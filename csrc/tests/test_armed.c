@@ -196,8 +196,11 @@ fire_whole( const pf_armed_store *store, int64_t handle, const pf_template *t ) 
 
 /* A keeper in a thread of its own. */
 
+static _Thread_local int is_keeper;
+
 static void *
 keep( void *store ) {
+  is_keeper    = 1;
   int const rc = pf_armed_keep( store );
   CHECK( rc == PF_OK || rc == PF_ERR_CLOSED ); /* closed before it came */
   return NULL;
@@ -763,6 +766,39 @@ once_while_signing( void ) {
   }
 }
 
+/* Points of pf_armed.c that the keeper passes: the first before it signs,
+   the second when it has published, the third when it has wiped.  Where
+   nothing is to happen, other threads are let in now and then. */
+
+static atomic_int act_at; /* 0: not at a point */
+
+#if defined( PF_TEST_INTERLEAVED )
+#define POINTS 3
+
+void
+check_interleave( void ) {
+  static _Thread_local uint64_t state;
+  struct timespec const         while_others_run = { 0, 20000 };
+  static _Thread_local int      point;
+  if( is_keeper && atomic_load( &act_at ) && ++point == atomic_load( &act_at ) ) {
+    unsigned const drawn = atomic_load( &masks_drawn );
+    atomic_store( &act_at, 0 );
+    meanwhile();
+    atomic_store( &mask_of_keeper, mask_number( point > 1 ? drawn : atomic_load( &masks_drawn ) + 1 ) );
+    atomic_store( &shared_step, 1 );
+  }
+  switch( check_mix( &state ) % 32 ) {
+  case 0: (void)nanosleep( &while_others_run, NULL ); break;
+  case 1:
+  case 2:
+  case 3: (void)sched_yield(); break;
+  default: break;
+  }
+}
+#else
+#define POINTS 0
+#endif
+
 static void
 fire_meanwhile( void ) {
   fired const f = fire_whole( &shared, atomic_load( &shared_handle ), &order );
@@ -792,8 +828,11 @@ static void
 nothing_meanwhile( void ) {
 }
 
+/* while_resigning does it in the middle of the signature, point 0, or at
+   a point above. */
+
 static void
-while_resigning( void ( *what )( void ) ) {
+while_resigning( void ( *what )( void ), int point ) {
   uint64_t const number = take_number();
   open_store( &shared );
   atomic_store( &shared_handle, add( &shared, &order, 1, number ) );
@@ -802,9 +841,10 @@ while_resigning( void ( *what )( void ) ) {
   atomic_store( &shared_step, 0 );
   pass( WINDOW / 3 + 1 ); /* both are due, and looked at in this order */
   traces by_keeper = traces_of( 1, number );
-  atomic_store( &fake_while_signing, once_while_signing );
+  atomic_store( &fake_while_signing, point ? NULL : once_while_signing );
+  atomic_store( &act_at, point );
   pthread_t const keeper = start_keeper( &shared );
-  wait_until_resigned( &shared, what == nothing_meanwhile ? 2 : 1 );
+  wait_until_resigned( &shared, what == nothing_meanwhile || point > 1 ? 2 : 1 );
   CHECK( atomic_load( &shared_step ) == 1 );
   mask_trace( &by_keeper, atomic_load( &mask_of_keeper ) );
   find_mappings();
@@ -825,10 +865,14 @@ while_resigning( void ( *what )( void ) ) {
 
 static void
 test_meanwhile( void ) {
-  while_resigning( fire_meanwhile );
-  while_resigning( drop_meanwhile );
-  while_resigning( replace_meanwhile );
-  while_resigning( nothing_meanwhile );
+  while_resigning( fire_meanwhile, 0 );
+  while_resigning( drop_meanwhile, 0 );
+  while_resigning( replace_meanwhile, 0 );
+  while_resigning( nothing_meanwhile, 0 );
+  for( int point = 1; point <= POINTS; point++ ) {
+    while_resigning( drop_meanwhile, point );
+    while_resigning( replace_meanwhile, point );
+  }
 }
 
 /* A frame that the keeper signs after fire() has read the clocks is not
