@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CORE   := $(wildcard csrc/*.c csrc/*.h) csrc/build_native.py setup.py pyproject.toml
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"])
+
+BENCH_OUT := build/bench
 
 .PHONY: help demo test prove lint bench sanitize format clean
 
@@ -14,7 +17,9 @@ help:
 	@echo "make test      the C tests and the Python tests"
 	@echo "make prove     no nonce is used twice: two million signatures, and builds in which it is"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
-	@echo "make bench     every stage beside its peers; then all of it interleaved, with ratios"
+	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
+	@echo "               make bench BENCH=--quick    in a minute or two"
+	@echo "               make bench BENCH=--resume   goes on after Ctrl-C"
 	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan"
 
 demo: $(VENV)/installed
@@ -33,10 +38,11 @@ lint: $(VENV)/installed-lint
 	$(BIN)/mypy
 	.ci/lint-c
 
-bench: $(VENV)/installed-bench
-	$(BIN)/python -m pytest benchmarks -q --benchmark-disable-gc --benchmark-min-time=0.01 \
-		--benchmark-max-time=0.3 --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/installed-bench $(VENV)/installed-peers
+	@mkdir -p $(BENCH_OUT)
+	$(BIN)/python -m benchmarks --out $(BENCH_OUT) $(BENCH)
+	$(BIN)/python -m pytest benchmarks -q --benchmark-json=$(BENCH_OUT)/pytest-benchmark.json \
+		--benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
 
 sanitize: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests SANITIZE=address,undefined BUILD=build/sanitize
@@ -57,6 +63,13 @@ $(BIN)/python:
 
 $(VENV)/installed: $(BIN)/python $(CORE)
 	@$(PIP) --editable .
+	@touch $@
+
+# pip before 25.1 knows no --group. Whoever cannot be installed here has no figures.
+$(VENV)/installed-peers: $(BIN)/python pyproject.toml
+	@for peer in $$($(BIN)/python -c '$(PEERS)'); do \
+		$(PIP) "$$peer" || echo "$$peer is left out of the report"; \
+	done
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

@@ -4,5 +4,5 @@
 ``measure`` times, ``experiment`` says what an experiment is, ``results`` keeps what was measured
 in a file; ``cases`` and ``peers`` are what is compared. Experiments are in ``building`` (no
 network), ``wire`` (to an exchange in another process, ``server``), ``crowd`` (many orders, many
-threads) and ``process`` (import, memory). ``goals``, ``tables``, ``page`` and ``svg`` show them.
+threads) and ``process`` (import, memory). ``goals`` judges them; ``tables``, ``draw`` and ``page`` show them.
 """

@@ -76,10 +76,11 @@ def _lane(row: Row, axis: LogAxis, unit: str) -> str:
     ends = " L".join(f"{WIDTH * places[q]:.0f},{HEIGHT - 4}" for q in (0.01, 0.999))
     marks.append(f'<path class="whisker" d="M{ends} {_verticals([places[0.99]], HEIGHT - 14, HEIGHT)}"/>')
     marks.append(f'<path class="median" d="{_verticals([places[0.5]], 2, HEIGHT)}"/>')
-    median, p99 = (quantity(quantile(row.samples, q), unit) for q in (0.5, 0.99))
+    median = quantity(quantile(row.samples, 0.5), unit)
+    p99 = f"p99 {quantity(quantile(row.samples, 0.99), unit)}" if len(row.samples) >= 100 else ""
     return (
         f'<div class="lane {row.family}"><span class="name">{escape(row.name)}</span>'
-        f'<span class="value"><b>{median}</b> <small>p99 {p99}</small></span>{_svg("".join(marks))}</div>'
+        f'<span class="value"><b>{median}</b> <small>{p99}</small></span>{_svg("".join(marks))}</div>'
     )
 
 
