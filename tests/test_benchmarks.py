@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import draw, goals, page, tables
-from benchmarks.axis import TICKS, LogAxis, quantity, tick
+from benchmarks.axis import LogAxis, quantity, tick
 from benchmarks.experiment import Experiment, Recorder, Scale, run
 from benchmarks.measure import in_turn, quantile, ratio, timed_block
 from benchmarks.results import MismatchError, Results
@@ -316,7 +316,7 @@ class TestDrawing:
     def test_ticks_are_few_and_on_the_axis(self, low: float, high: float) -> None:
         axis = LogAxis.around([low, low * high])
         places = [axis.at(value) for value in axis.ticks()]
-        assert 1 <= len(places) <= TICKS
+        assert 1 <= len(places) <= 6  # as a phone has room for
         assert all(0 <= place <= 1 for place in places)
         assert places == sorted(places)
 
