@@ -60,10 +60,6 @@ def _itself(call: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-async def _sleep() -> None:
-    time.sleep(REST)  # noqa: ASYNC251  # the bot of a blocking client has no event loop
-
-
 class Ways:
     """The ways, by the name of their row, and the exchange that they send to."""
 
@@ -75,6 +71,8 @@ class Ways:
         self.prepared = PreparedSigner()
         self.deterministic = Signer(cases.OURS)
         self.sdk_connection: ClientConnection
+        self.rest = REST
+        """s before each call: in the loop, or in the thread where the client is a blocking one."""
         self.started = 0
         """When the last call began, on the clock that all processes share."""
         self._checked: Counter[str] = Counter()
@@ -131,7 +129,7 @@ class Ways:
         write, text = partial(connection.transport.write, self._frame), self._request.decode()
 
         async def send() -> int:
-            await asyncio.sleep(REST)
+            await asyncio.sleep(self.rest)
             start = self.started = perf_counter_ns()
             await connection.send(text)
             taken = perf_counter_ns() - start
@@ -150,7 +148,7 @@ class Ways:
         async def reply(_: int) -> None:
             sock.recv(4096)
 
-        self._add(row(BLOCKING, FLOOR), lambda: write, reply, _sleep)
+        self._add(row(BLOCKING, FLOOR), lambda: write, reply, blocking=True)
 
     # Ours.
 
@@ -196,7 +194,7 @@ class Ways:
         async def reply(pending: Any) -> None:
             pending.result()
 
-        self._add_speeds(BLOCKING, prepared, deterministic, reply, _sleep)
+        self._add_speeds(BLOCKING, prepared, deterministic, reply, blocking=True)
 
     def _add_speeds(
         self,
@@ -204,7 +202,8 @@ class Ways:
         prepared: Any,
         deterministic: Any,
         reply: Callable[[Any], Awaitable[None]],
-        rest: Callable[[], Awaitable[None]] | None = None,
+        *,
+        blocking: bool = False,
     ) -> None:
         def armed() -> Callable[[], Any]:
             fire: Callable[[], Any] = deterministic.arm(SYMBOL, order_id=next(self._order_ids)).fire
@@ -212,25 +211,29 @@ class Ways:
 
         self.clients[client] = deterministic
         if hasattr(deterministic, "arm"):
-            self._add(row(client, ARMED), armed, reply, rest)
+            self._add(row(client, ARMED), armed, reply, blocking=blocking)
         else:
             self._recorder.skip(row(client, ARMED), NOT_BUILT)
         for speed, of in ((PREPARED, prepared), (DETERMINISTIC, deterministic)):
             cancel = partial(of.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
-            self._add(row(client, speed), partial(_itself, cancel), reply, rest)
+            self._add(row(client, speed), partial(_itself, cancel), reply, blocking=blocking)
 
     def _add(
         self,
         name: str,
         prepare: Callable[[], Callable[[], Any]],
         reply: Callable[[Any], Awaitable[Any]],
-        rest: Callable[[], Awaitable[None]] | None = None,
+        *,
+        blocking: bool = False,
     ) -> None:
         """A way whose timed part is one plain call."""
 
         async def send() -> int:
             call = prepare()
-            await (asyncio.sleep(REST) if rest is None else rest())
+            if blocking:
+                time.sleep(self.rest)  # noqa: ASYNC251  # the bot of a blocking client has no event loop
+            else:
+                await asyncio.sleep(self.rest)
             start = self.started = perf_counter_ns()
             result = call()
             taken = perf_counter_ns() - start
@@ -250,7 +253,7 @@ class Ways:
             )
 
             async def send() -> int:
-                await asyncio.sleep(REST)
+                await asyncio.sleep(self.rest)
                 start = self.started = perf_counter_ns()
                 await connection.send(sdk_request())
                 taken = perf_counter_ns() - start
@@ -268,7 +271,7 @@ class Ways:
         """A connection for each cancel."""
 
         async def send() -> int:
-            await asyncio.sleep(REST)
+            await asyncio.sleep(self.rest)
             start = self.started = perf_counter_ns()
             async with floors.websocket(self.exchange, tls=self._tls, ping_interval=30) as connection:
                 await connection.send(sdk_request())
@@ -321,7 +324,7 @@ class Ways:
         connection.send_str = send_str
 
         async def send() -> int:
-            await asyncio.sleep(REST)
+            await asyncio.sleep(self.rest)
             start = self.started = perf_counter_ns()
             await exchange.cancel_order_ws(str(ORDER_ID), peers.MARKET)
             return written - start
