@@ -187,9 +187,11 @@ pf_armed_open( pf_armed_store *handle ) {
   }
   store *s = store_in( pages );
   atomic_store( &s->shortest_window, UINT64_MAX );
+  if( !pf_gate_open( &s->gate, generation ) ) {
+    return PF_ERR_CLOSED;
+  }
   handle->place      = pages;
   handle->generation = generation;
-  pf_gate_open( &s->gate, generation );
   return PF_OK;
 }
 

@@ -10,7 +10,7 @@
    - closing refuses new calls, and waits for those in flight;
    - in a forked child, which sees zeros (pf_pages.h), nothing is open.
 
-   All zero: free. */
+   All zero: free.  So generation 0 is nobody's, and callers refuse it. */
 
 #include "pf_base.h"
 
@@ -40,9 +40,13 @@ pf_gate_take( pf_gate *g, uint64_t generation ) {
   return atomic_compare_exchange_strong( &g->word, &free_word, opening );
 }
 
-static inline void
+/* pf_gate_open lets calls in.  Returns 1, or 0 if a fork, in a signal
+   handler, took away what was being set up: some of it is zeros then. */
+
+static inline int
 pf_gate_open( pf_gate *g, uint64_t generation ) {
-  atomic_store_explicit( &g->word, generation << PF_GATE_GENERATION_SHIFT, memory_order_release );
+  uint64_t opening = generation << PF_GATE_GENERATION_SHIFT | PF_GATE_OPENING;
+  return atomic_compare_exchange_strong( &g->word, &opening, generation << PF_GATE_GENERATION_SHIFT );
 }
 
 /* pf_gate_free: what is behind it is wiped; whoever takes it next may

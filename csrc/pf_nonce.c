@@ -96,7 +96,9 @@ is_zero( const uint8_t *bytes, size_t n ) {
 }
 
 /* Finding a place.  Mappings come in powers of two, and last: a pool
-   takes one of its size that is free, or makes one more. */
+   takes one of its size that is free, or makes one more.  A free one is
+   all zeros, unless a call left something in it that its process was
+   forked in the middle of, and that came back in the child. */
 
 static size_t
 mapping_sz( size_t slots ) {
@@ -114,11 +116,21 @@ pool_at( pf_pages *place ) {
   return (pool *)(void *)place->start;
 }
 
+static void
+wipe( pool *p, size_t sz ) {
+  pf_wipe( (uint8_t *)p + sizeof( p->gate ), sz - sizeof( p->gate ) );
+}
+
 static pf_pages *
 take_free_place( size_t sz, uint64_t generation ) {
   unsigned const count = atomic_load_explicit( &place_count, memory_order_acquire );
   for( unsigned i = 0; i < count; i++ ) {
-    if( places[i].sz == sz && pf_gate_take( &pool_at( &places[i] )->gate, generation ) ) {
+    if( places[i].sz != sz ) {
+      continue;
+    }
+    pool *p = pool_at( &places[i] );
+    if( pf_gate_take( &p->gate, generation ) ) {
+      wipe( p, sz );
       return &places[i];
     }
   }
@@ -168,9 +180,11 @@ pf_pool_open( pf_pool *handle, size_t size, int64_t max_age_ms, uint64_t key_gen
   p->max_age        = max_age_ms * NS_PER_MS;
   p->size           = (uint32_t)size;
   atomic_store( &p->empty, (uint32_t)size );
+  if( !pf_gate_open( &p->gate, generation ) ) {
+    return PF_ERR_CLOSED;
+  }
   handle->place      = place;
   handle->generation = generation;
-  pf_gate_open( &p->gate, generation );
   return PF_OK;
 }
 
@@ -197,7 +211,7 @@ pf_pool_close( const pf_pool *handle ) {
   pool     *p     = pool_at( place );
   int const rc    = pf_gate_shut( &p->gate, handle->generation );
   if( rc == PF_OK ) {
-    pf_wipe( (uint8_t *)p + sizeof( p->gate ), place->sz - sizeof( p->gate ) );
+    wipe( p, place->sz );
     pf_gate_free( &p->gate );
   }
   return rc;
@@ -373,13 +387,18 @@ prepare( pool *p, const pf_expanded *key, const pf_pool *handle ) {
   }
   PF_INTERLEAVE();
   rc = fill( p, n, key, handle, &now );
+  PF_INTERLEAVE();
+  atomic_fetch_add_explicit( &p->refilled, rc == PF_OK, memory_order_relaxed );
+  /* A slot that is not FILLING any more was wiped by a fork, in a signal
+     handler.  What was written since may come from before it: r would be
+     the parent's. */
+  if( rc == PF_OK && !step( n, FILLING, READY ) ) {
+    rc = PF_ERR_CLOSED;
+  }
   if( rc != PF_OK ) {
     burn( p, n );
     return rc;
   }
-  PF_INTERLEAVE();
-  atomic_fetch_add_explicit( &p->refilled, 1, memory_order_relaxed );
-  atomic_store_explicit( &n->state, READY, memory_order_release );
   return 1;
 }
 

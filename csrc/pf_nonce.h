@@ -49,8 +49,8 @@ typedef struct {
 /* pf_pool_open makes an empty pool of `size` nonces, 1 to
    PF_NONCES_MAX, for the key of that generation.  Nonces are thrown away
    when they are older than max_age_ms.  Returns PF_OK, PF_ERR_ARGUMENT,
-   PF_ERR_UNBOUND (also if this libsodium lacks the functions) or
-   PF_ERR_MEMORY. */
+   PF_ERR_UNBOUND (also if this libsodium lacks the functions),
+   PF_ERR_MEMORY, or PF_ERR_CLOSED as pf_key_open. */
 
 int pf_pool_open( pf_pool *pool, size_t size, int64_t max_age_ms, uint64_t key_generation );
 

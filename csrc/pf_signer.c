@@ -136,9 +136,12 @@ pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed ) {
     free_slot( slot );
     return PF_ERR_SODIUM;
   }
+  if( !pf_gate_open( &slot->gate, generation ) ) {
+    pf_wipe( slot->pair, sizeof( *slot ) - offsetof( key_slot, pair ) );
+    return PF_ERR_CLOSED;
+  }
   key->slot       = slot;
   key->generation = generation;
-  pf_gate_open( &slot->gate, generation );
   return PF_OK;
 }
 

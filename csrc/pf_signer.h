@@ -25,7 +25,8 @@ int pf_signer_open( void );
 /* pf_key_open takes a slot, stores seed, derives the public key into
    pubkey, and fills in the handle.  The caller wipes its own copy of
    seed.  With seed NULL, a random one is drawn in the slot itself.
-   Returns PF_OK, PF_ERR_UNBOUND, PF_ERR_MEMORY or PF_ERR_SODIUM. */
+   Returns PF_OK, PF_ERR_UNBOUND, PF_ERR_MEMORY, PF_ERR_SODIUM, or
+   PF_ERR_CLOSED in a child forked by a signal handler meanwhile. */
 
 int pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed );
 

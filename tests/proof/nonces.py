@@ -67,7 +67,7 @@ def check(scenario: str, found: Findings) -> None:
 def sabotaged(directory: Path, number: int, sabotage: Sabotage, signatures: int) -> Findings:
     """What the scenario finds in the sabotaged build."""
     book = Book(directory / f"book {number}", 100 * signatures)
-    library = build(directory, f"sabotage_{number}", fallback=sabotage.fallback, changes=(sabotage.change,))
+    library = build(directory, f"sabotage_{number}", fallback=sabotage.fallback, changes=sabotage.changes)
     return run(library, book, sabotage.scenario, signatures)
 
 

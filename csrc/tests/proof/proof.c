@@ -81,6 +81,8 @@ typedef struct {
 static book_file         *book;
 static proof_functions    real;
 static signer             shared; /* by all threads, and by children that must not */
+static uint8_t            shared_seed[PF_SEED_SZ];
+static size_t             shared_size;
 static pthread_t          threads[THREADS_MAX];
 static size_t             thread_count;
 static _Atomic( int64_t ) turns_left;
@@ -160,7 +162,6 @@ between( void ) {
     return;
   }
   int status = -1;
-  tally( &book->found.children );
   if( child < 0 || waitpid( child, &status, 0 ) != child || status != 0 ) {
     tally( &book->found.failures );
   }
@@ -174,10 +175,15 @@ sha512_between( unsigned char *out, const unsigned char *in, unsigned long long 
   return rc;
 }
 
+/* In its middle, too: then what is written after the fork comes from before it. */
+
 static void
 reduce_between( unsigned char *out, const unsigned char *in ) {
+  uint8_t reduced[PF_SCALAR_SZ];
   between();
-  real.core.scalar_reduce( out, in );
+  real.core.scalar_reduce( reduced, in );
+  between();
+  memcpy( out, reduced, sizeof( reduced ) );
   between();
 }
 
@@ -297,6 +303,17 @@ must_be_closed( const pf_pool *pool, const signed_message *m, int rc ) {
   }
 }
 
+/* end_in_flight ends a child that came back from its parent's call: what
+   it was doing there must not come up again in what it does now. */
+
+int proof_child( const uint8_t seed[PF_SEED_SZ], size_t size, size_t count, int64_t signatures );
+
+static void
+end_in_flight( void ) {
+  forked_in_flight = 0;
+  _exit( proof_child( shared_seed, shared_size, 0, TRESPASSES ) == PF_OK ? 0 : 1 );
+}
+
 static void
 sign_one( signer *who ) {
   signed_message m;
@@ -305,7 +322,7 @@ sign_one( signer *who ) {
   int const rc = pf_key_sign_prepared( &who->key, pool, m.bytes, m.len );
   if( forked_in_flight ) {
     must_be_closed( pool, &m, rc );
-    _exit( 0 );
+    end_in_flight();
   }
   if( rc == PF_OK ) {
     examine( who, pool, &m );
@@ -321,7 +338,7 @@ prepare_one( signer *who ) {
     if( rc != PF_ERR_CLOSED ) {
       tally( &book->found.trespasses );
     }
-    _exit( 0 );
+    end_in_flight();
   }
   if( rc != 0 && rc != 1 && rc != PF_ERR_CLOSED ) { /* closed: pools come and go */
     tally( &book->found.failures );
@@ -411,6 +428,8 @@ proof_open( const proof_functions *functions, const char *path ) {
 
 int
 proof_begin( const uint8_t seed[PF_SEED_SZ], size_t size, int interference_now ) {
+  memcpy( shared_seed, seed, sizeof( shared_seed ) );
+  shared_size = size;
   atomic_store( &interference, interference_now );
   return open_signer( &shared, seed, size );
 }
