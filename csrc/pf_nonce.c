@@ -103,7 +103,7 @@ is_zero( const uint8_t *bytes, size_t n ) {
 static size_t
 mapping_sz( size_t slots ) {
   size_t const needed = sizeof( pool ) + slots * sizeof( nonce );
-  size_t       sz     = 4096;
+  size_t       sz     = (size_t)sysconf( _SC_PAGESIZE );
   while( sz < needed ) {
     sz *= 2;
   }
