@@ -7,7 +7,10 @@
    come out.  What they add is suspicion: fake_sign looks at key and
    message again after a while, as crypto_sign does, and ends the test if
    either changed, or if the seed is all zero.  The real libsodium is
-   tested from Python, through the real binding. */
+   tested from Python, through the real binding.
+
+   Scalars are four numbers of 64 bits each, added and multiplied one by
+   one; the point of a scalar is a hash of it. */
 
 #include "check.h"
 
@@ -28,6 +31,25 @@ static size_t   fake_pool_sz;
 
 /* Called in the middle of every signature, if set. */
 static void ( *_Atomic fake_while_signing )( void );
+
+/* Called in the middle of every derivation of a key pair. */
+static void ( *_Atomic fake_while_deriving )( void );
+
+/* Called in the middle of every base multiplication, which fails if that
+   is set; and before every multiplication of scalars, with where its
+   product goes. */
+static void ( *_Atomic fake_while_preparing )( void );
+static void ( *_Atomic fake_while_multiplying )( uint8_t *product );
+static atomic_int  fake_base_fails;
+static atomic_uint fake_base_multiplications;
+
+/* 1: hashes fail; 1: scalars are reduced to zero. */
+static atomic_int fake_hash_fails;
+static atomic_int fake_reduces_to_zero;
+
+/* The last input of a hash, where a test wants to see it. */
+static uint8_t *fake_hashed;
+static size_t   fake_hashed_len;
 
 static inline uint64_t
 fake_absorb( uint64_t state, const uint8_t *bytes, size_t n ) {
@@ -90,9 +112,13 @@ fake_sign( unsigned char       *sm,
 
 static inline int
 fake_seed_keypair( unsigned char *pubkey, unsigned char *pair, const unsigned char *seed ) {
+  void ( *meanwhile )( void ) = atomic_load( &fake_while_deriving );
   atomic_fetch_add( &fake_derivations, 1 );
   int const broken = seed[0] == FAKE_BROKEN_SEED;
   memmove( pair, seed, PF_SEED_SZ );
+  if( meanwhile ) {
+    meanwhile();
+  }
   fake_pubkey_of( pubkey, pair );
   memcpy( pair + PF_SEED_SZ, pubkey, PF_PUBKEY_SZ );
   return broken ? -1 : 0;
@@ -100,6 +126,13 @@ fake_seed_keypair( unsigned char *pubkey, unsigned char *pair, const unsigned ch
 
 static inline int
 fake_sha512( unsigned char *out, const unsigned char *in, unsigned long long len ) {
+  if( atomic_load( &fake_hash_fails ) ) {
+    return -1;
+  }
+  if( fake_hashed ) {
+    memcpy( fake_hashed, in, (size_t)len );
+    fake_hashed_len = (size_t)len;
+  }
   fake_squeeze( fake_absorb( 3, in, (size_t)len ), out, PF_SHA512_SZ );
   return 0;
 }
@@ -117,11 +150,97 @@ fake_random( unsigned char *out, unsigned long long n ) {
   }
 }
 
+#define FAKE_SCALAR_SZ 32
+
+static inline uint64_t
+fake_lane( const uint8_t *scalar, size_t lane ) {
+  uint64_t v;
+  memcpy( &v, scalar + 8 * lane, 8 );
+  return v;
+}
+
+static inline void
+fake_set_lane( uint8_t *scalar, size_t lane, uint64_t v ) {
+  memcpy( scalar + 8 * lane, &v, 8 );
+}
+
+static inline void
+fake_reduce( unsigned char *scalar, const unsigned char *wide ) {
+  for( size_t i = 0; i < 4; i++ ) {
+    uint64_t const v = fake_lane( wide, i ) + fake_lane( wide, i + 4 );
+    fake_set_lane( scalar, i, atomic_load( &fake_reduces_to_zero ) ? 0 : v );
+  }
+}
+
+static inline void
+fake_mul( unsigned char *product, const unsigned char *x, const unsigned char *y ) {
+  void ( *meanwhile )( uint8_t * ) = atomic_load( &fake_while_multiplying );
+  if( meanwhile ) {
+    meanwhile( product );
+  }
+  for( size_t i = 0; i < 4; i++ ) {
+    fake_set_lane( product, i, fake_lane( x, i ) * fake_lane( y, i ) );
+  }
+}
+
+static inline void
+fake_add( unsigned char *sum, const unsigned char *other, size_t n ) {
+  CHECK( n == FAKE_SCALAR_SZ );
+  for( size_t i = 0; i < 4; i++ ) {
+    fake_set_lane( sum, i, fake_lane( sum, i ) + fake_lane( other, i ) );
+  }
+}
+
+static inline void
+fake_point_of( uint8_t point[32], const uint8_t scalar[FAKE_SCALAR_SZ] ) {
+  fake_squeeze( fake_absorb( 4, scalar, FAKE_SCALAR_SZ ), point, 32 );
+}
+
+/* Like libsodium's, it uses its output as room for the scalar. */
+
+static inline int
+fake_base( unsigned char *point, const unsigned char *scalar ) {
+  void ( *meanwhile )( void ) = atomic_load( &fake_while_preparing );
+  memcpy( point, scalar, FAKE_SCALAR_SZ );
+  atomic_fetch_add( &fake_base_multiplications, 1 );
+  if( meanwhile ) {
+    meanwhile();
+  }
+  fake_point_of( point, scalar );
+  return atomic_load( &fake_base_fails ) ? -1 : 0;
+}
+
+/* fake_nonce_of recovers r from a prepared signature, with the key: S - k·a. */
+
+static inline void
+fake_nonce_of( uint8_t r[FAKE_SCALAR_SZ], const uint8_t *seed, const uint8_t *signed_message, size_t len ) {
+  uint8_t a[PF_SHA512_SZ];
+  uint8_t k[PF_SHA512_SZ];
+  fake_squeeze( fake_absorb( 3, seed, PF_SEED_SZ ), a, PF_SHA512_SZ );
+  a[0] &= 248;
+  a[31] &= 127;
+  a[31] |= 64;
+  uint8_t *const hashed = malloc( PF_SIGNATURE_SZ + len );
+  CHECK( hashed != NULL );
+  memcpy( hashed, signed_message, PF_SIGNATURE_SZ + len );
+  fake_pubkey_of( hashed + 32, seed );
+  fake_squeeze( fake_absorb( 3, hashed, PF_SIGNATURE_SZ + len ), k, PF_SHA512_SZ );
+  free( hashed );
+  for( size_t i = 0; i < 4; i++ ) {
+    uint64_t const k_lane = fake_lane( k, i ) + fake_lane( k, i + 4 );
+    fake_set_lane( r, i, fake_lane( signed_message + 32, i ) - k_lane * fake_lane( a, i ) );
+  }
+}
+
 static pf_sodium const fake_table = {
     .crypto_sign              = fake_sign,
     .crypto_sign_seed_keypair = fake_seed_keypair,
     .crypto_hash_sha512       = fake_sha512,
     .randombytes              = fake_random,
+    .scalar_reduce            = fake_reduce,
+    .scalar_mul               = fake_mul,
+    .scalarmult_base_noclamp  = fake_base,
+    .sodium_add               = fake_add,
 };
 
 #endif /* PF_TESTS_FAKE_SODIUM_H */

@@ -423,6 +423,44 @@ test_fork_with_call_in_flight( void ) {
   CHECK( pf_key_close( &shared_key ) == PF_OK );
 }
 
+/* A signal handler forks while a key is being stored: half a key must not
+   open in the child. */
+
+static pid_t child_while_opening;
+
+static void
+fork_now( void ) {
+  atomic_store( &fake_while_deriving, NULL );
+  child_while_opening = fork();
+  CHECK( child_while_opening >= 0 );
+}
+
+static void
+test_fork_while_opening( void ) {
+  pf_key  key = { NULL, 0 };
+  uint8_t seed[PF_SEED_SZ];
+  uint8_t pubkey[PF_PUBKEY_SZ];
+  open_key( &key, seed );
+  void *const slot = key.slot; /* where the next key will be */
+  CHECK( pf_key_close( &key ) == PF_OK );
+  key.slot = NULL;
+  atomic_store( &fake_while_deriving, fork_now );
+  int const rc = pf_key_open( &key, pubkey, seed );
+  if( child_while_opening == 0 ) {
+    CHECK( rc == PF_ERR_CLOSED );
+    CHECK( key.slot == NULL );
+    CHECK( check_all_zero( slot, SLOT_SZ ) );
+    open_key( &key, seed );
+    CHECK( key.slot == slot );
+    check_signs( &key, seed );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child_while_opening );
+  CHECK( rc == PF_OK );
+  check_signs( &key, seed );
+  CHECK( pf_key_close( &key ) == PF_OK );
+}
+
 static void
 test_clone( void ) {
 #if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
@@ -590,6 +628,7 @@ main( void ) {
   test_close_races_with_sign();
   test_fork();
   test_fork_with_call_in_flight();
+  test_fork_while_opening();
   test_clone();
   test_pair_is_checked();
   test_pair_memory_is_bounded();
