@@ -15,6 +15,10 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#if defined( PF_TEST_INTERLEAVED )
+#include "interleave_anywhere.h"
+#endif
+
 #if defined( PF_TEST_NO_WIPEONFORK )
 #define NAME "test_nonce (fallback)"
 #elif defined( PF_TEST_INTERLEAVED )

@@ -15,6 +15,8 @@
 #define _GNU_SOURCE /* memmem, syscall */
 #endif
 
+#include "../interleave_anywhere.h"
+
 #include "pf_pages.h"
 #include "pf_signer.h"
 
