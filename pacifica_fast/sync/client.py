@@ -238,7 +238,8 @@ class Client(Arming[Pending[Any]]):
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "not connected"
-        return f"<Client {self.signer.account} {state} in_flight={len(self._session.in_flight())}>"
+        in_flight = len(self._session.in_flight()) + len(self._sent)
+        return f"<Client {self.signer.account} {state} in_flight={in_flight}>"
 
     # Inside.
 
@@ -284,6 +285,8 @@ class Client(Arming[Pending[Any]]):
                 return None
             link.put(frame, pending)
             self._sent.append((pending, operation, monotonic(), actions))
+            if armed is not None:
+                self._fired.append(armed)
         except NotSent:
             raise
         except BaseException:  # Ctrl-C: who knows how much of the frame is on its way
@@ -302,9 +305,8 @@ class Client(Arming[Pending[Any]]):
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
         pending = self._send(None, b"", "cancel_order", 0, armed)
-        self._fired.append(armed)
         if pending is None:
-            self._store.drop(armed._handle)
+            self._disarm(armed)
             pending = self._taken()
             self._send(pending, self._frame_of(armed, pending.number), "cancel_order")
         return pending

@@ -87,8 +87,8 @@ class Link:
     step; an empty list says that somebody has it. A ``threading.Lock`` is the same, and costs
     4 µs more where it counts: in a bot that sends once in a while, whose caches are cold.
 
-    Without a turn: :attr:`ready` (look again in your turn), :meth:`why_not_ready`,
-    :meth:`fail` and, for the reader alone, :meth:`events` and :meth:`receive_bytes`.
+    Without a turn: :attr:`ready` (look again in your turn), :meth:`why_not_ready` and, for the
+    reader alone, :meth:`events` and :meth:`receive_bytes`.
     """
 
     __slots__ = (
@@ -117,7 +117,7 @@ class Link:
     ) -> None:
         self.free: list[None] = [None]
         self.owner = 0
-        """Whose turn it is, as ``threading.get_ident`` has it; 0 while nobody needs to know."""
+        """The thread whose turn it is, as ``threading.get_ident`` has it, or 0."""
         self.wanted = False
         """Set by a sender that has to wait: the reader stands back."""
         self.bell = Bell()
