@@ -3,7 +3,7 @@
 
 What is measured goes to a file round by round, so that nothing is lost when it is interrupted:
 the report is then of what there is, and ``--resume`` goes on. The exit status is 1 if an output
-of ours is wrong or an experiment failed; being slow is not an error.
+of ours is wrong or an experiment failed, 130 after Ctrl-C; being slow is not an error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from benchmarks.experiment import Experiment, Scale, run
 from benchmarks.results import MismatchError, Results
 
 OUT = Path("build/bench")
+INTERRUPTED = 130  # what a shell says after Ctrl-C
 
 
 def experiments() -> list[Experiment]:
@@ -60,11 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except (MismatchError, FileNotFoundError) as error:
         parser.error(str(error))
-    if not args.report and not run(chosen, results, scale):
-        print("interrupted: --resume goes on", file=sys.stderr)
+    interrupted = not args.report and not run(chosen, results, scale)
     results.close()
     write_report(results, everything, args.out)
-    return _status(results)
+    if interrupted:
+        print("interrupted: --resume goes on", file=sys.stderr)
+    return _status(results) or INTERRUPTED * interrupted
 
 
 def write_report(results: Results, everything: list[Experiment], out: Path) -> None:

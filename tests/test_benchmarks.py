@@ -229,6 +229,18 @@ class TestCommand:
         assert command.main(["--report", "--out", str(tmp_path)]) == status
         assert "wrong output" in (tmp_path / "report.html").read_text()
 
+    def test_interrupted_it_reports_on_what_there_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def interrupted(recorder: Recorder) -> None:
+            recorder.save({"the only row": [1.0]})
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(command, "experiments", lambda: [experiment(interrupted)])
+        assert command.main(["--out", str(tmp_path)]) == command.INTERRUPTED
+        assert "the only row" in (tmp_path / "report.html").read_text()
+        assert "--resume" in capsys.readouterr().err
+
     def test_there_is_nothing_to_report_on(self, tmp_path: Path) -> None:
         with pytest.raises(SystemExit):
             command.main(["--report", "--out", str(tmp_path)])
