@@ -10,12 +10,13 @@ PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dep
 
 BENCH_OUT := build/bench
 
-.PHONY: help demo test prove lint bench sanitize format clean
+.PHONY: help demo test prove ctgrind lint bench sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
 	@echo "make prove     no nonce is used twice: two million signatures, and builds in which it is"
+	@echo "make ctgrind   no branch and no index depends on a secret: needs valgrind"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
 	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
 	@echo "               make bench BENCH=--quick    in a minute or two"
@@ -31,6 +32,9 @@ test: $(VENV)/installed-test
 
 prove: $(VENV)/installed-test
 	PYTHONPATH=tests $(BIN)/python -m proof.nonces
+
+ctgrind: $(VENV)/installed-test
+	PYTHONPATH=tests $(BIN)/python -m ctgrind.run
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

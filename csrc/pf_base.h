@@ -74,6 +74,13 @@
 #define PF_PREFETCH( p ) ( (void)( p ) )
 #endif
 
+/* PF_DECLASSIFY marks the one bit, or the point of a nonce, that comes of
+   a secret and may be known to everybody: for `make ctgrind`, which
+   watches what branches and indices depend on. */
+#if !defined( PF_DECLASSIFY )
+#define PF_DECLASSIFY( p, n ) ( (void)0 )
+#endif
+
 /* pf_writer writes into [at, end) and never past it.  Running out of
    room is sticky: `full` is set, the room becomes zero, and every later
    write does nothing, so that a chain of writes needs one check at its

@@ -92,7 +92,9 @@ is_zero( const uint8_t *bytes, size_t n ) {
   for( size_t i = 0; i < n; i++ ) {
     any |= bytes[i];
   }
-  return any == 0;
+  int zero = any == 0;
+  PF_DECLASSIFY( &zero, sizeof( zero ) );
+  return zero;
 }
 
 /* Finding a place.  Mappings come in powers of two, and last: a pool
@@ -338,13 +340,16 @@ static int
 fill( pool *p, nonce *n, const pf_expanded *key, const pf_pool *handle, const moment *now ) {
   nonce_secrets *s  = &n->secret;
   int            rc = draw_r( p, s->r, key, handle, now );
-  /* libsodium uses its output as room for r: hence not into `point`. */
-  if( rc == PF_OK && ( pf_sodium_table()->scalarmult_base_noclamp( p->hash, s->r ) != 0 ||
-                       is_zero( s->r, sizeof( s->r ) ) ) ) {
-    rc = PF_ERR_SODIUM;
+  if( rc == PF_OK ) {
+    /* libsodium uses its output as room for r: hence not into `point`.
+       That it fails tells that r is 0, which it is not. */
+    int failed = pf_sodium_table()->scalarmult_base_noclamp( p->hash, s->r );
+    PF_DECLASSIFY( &failed, sizeof( failed ) );
+    rc = failed || is_zero( s->r, sizeof( s->r ) ) ? PF_ERR_SODIUM : PF_OK;
   }
   pf_sodium_wipe_stack();
   memcpy( s->point, p->hash, sizeof( s->point ) );
+  PF_DECLASSIFY( s->point, sizeof( s->point ) );
   pf_wipe( p->hash, sizeof( p->hash ) );
   atomic_store_explicit( &n->monotonic, now->monotonic, memory_order_relaxed );
   atomic_store_explicit( &n->realtime, now->realtime, memory_order_relaxed );
