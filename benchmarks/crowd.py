@@ -16,7 +16,7 @@ from benchmarks.experiment import Experiment, Recorder
 from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
 from benchmarks.results import Round
 from benchmarks.sample import MESSAGE_BYTES, ORDER_ID, SEED, SIGNATURE_TEXT, SYMBOL
-from benchmarks.ways import ARMED, ASYNCIO, BLOCKING, NOT_BUILT, Ways, opened, row, sdk_request
+from benchmarks.ways import ARMED, ASYNCIO, Ways, opened, row, sdk_request
 from pacifica_fast import Keypair, Signer
 
 PULLS = (1, 10, 100)
@@ -30,10 +30,7 @@ def _pulls(recorder: Recorder) -> None:
 
 async def _measure_pulls(recorder: Recorder) -> None:
     async with opened(recorder, (Ways.ours, Ways.blocking, Ways.sdk), tls=True) as ways:
-        pulls = {name: client for name, client in ways.clients.items() if hasattr(client, "pull")}
-        for name in (ASYNCIO, BLOCKING):
-            if name not in pulls:
-                recorder.skip(row(name, PULL.format(100)), NOT_BUILT)
+        pulls = ways.clients
         order_ids = itertools.count(ORDER_ID)
 
         async def pull(client: Any, count: int, *, busy: bool = False) -> float:
@@ -87,9 +84,6 @@ def _armed(recorder: Recorder) -> None:
 
 async def _measure_armed(recorder: Recorder) -> None:
     async with opened(recorder, (Ways.ours,), tls=True) as ways:
-        if row(ASYNCIO, ARMED) not in ways.sends:
-            recorder.skip("fire()", NOT_BUILT)
-            return
         client = ways.clients[ASYNCIO]
         order_ids = itertools.count(10 * ORDER_ID)
         crowd: list[Any] = []
@@ -114,9 +108,6 @@ def _sign_many(recorder: Recorder) -> None:
     The processes have their messages already and keep their signatures: no Python could be faster.
     """
     signer = Signer(cases.OURS)
-    if not hasattr(signer, "sign_many"):
-        recorder.skip("sign_many", NOT_BUILT)
-        return
     messages = [MESSAGE_BYTES] * MANY
     if signer.sign_many(messages[:100], threads=2) != [SIGNATURE_TEXT] * 100:
         recorder.wrong("sign_many, 2 threads")

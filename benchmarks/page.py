@@ -57,7 +57,8 @@ def page(
         f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body><main>"
         "<header><h1>From <em>decide</em> to <em>on the wire</em></h1>"
         "<p>What it costs to cancel an order on Pacifica from Python, with pacifica_fast and without. "
-        "<i>Hot</i> is a tight loop; <i>cold</i> is one call after a rest of 2 ms, as a bot lives. "
+        "<i>Hot</i> is a tight loop; <i>cold</i> is one call after a rest of 2 ms. To the wire there are two "
+        "manners: the loop wakes for a reply and sends the next, or it rests 2 ms before. "
         "All that is compared took turns in one process, and every output was checked. "
         "A machine drifts: believe the ratios.</p>"
         f'{warning}{_tiles(results)}<div class="keys families">{keys}</div></header>'
@@ -307,6 +308,8 @@ PICTURES: dict[str, Picture] = {
     "stages": _stages,
     "wire, TLS": _wire,
     "wire, plain": _wire,
+    "wire, TLS, rested": _wire,
+    "wire, plain, rested": _wire,
     "armed": _armed,
     "pull": _against(
         "orders pulled at once",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Every way to send a cancel, each on its own connection to an exchange in another process.
 
-A way rests first, in its loop or its thread, as a bot does; then comes what is timed, the client's
-call: when it returns the bytes are with the kernel. The reply is awaited, untimed.
+What is timed is the client's call: when it returns the bytes are with the kernel. The reply is
+awaited, untimed. Before each call comes a rest, in the loop or in the thread, as in a bot; or none,
+and the loop wakes for the reply and sends the next.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib import import_module
 from time import perf_counter_ns
 from typing import Any
 
@@ -29,6 +29,7 @@ from benchmarks.results import Round
 from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
 from pacifica_fast import Signer
 from pacifica_fast.asyncio import connect
+from pacifica_fast.sync import connect as connect_blocking
 
 ASYNCIO, UVLOOP, BLOCKING = "asyncio", "uvloop", "blocking"
 FLOOR, ARMED, PREPARED, DETERMINISTIC = "write of a prebuilt frame", "armed", "prepared", "deterministic"
@@ -37,7 +38,7 @@ SDK_EXAMPLE = "SDK, as its examples: connect for each"
 SEND, PICOWS = "ws.send() of a prebuilt request", "picows: prebuilt request"
 CCXT = "ccxt: cancel_order_ws()"
 WARM = "asyncio: prepared, keep_warm"
-NOT_BUILT, NOT_INSTALLED = "not built yet", "not installed"
+NOT_INSTALLED = "not installed"
 
 # What the clients say when another thread is busy is known here.
 logging.getLogger("pacifica_fast").addHandler(logging.NullHandler())
@@ -72,9 +73,11 @@ class Ways:
         self.deterministic = Signer(cases.OURS)
         self.sdk_connection: ClientConnection
         self.rest = REST
-        """s before each call: in the loop, or in the thread where the client is a blocking one."""
+        """s before each call: in the loop, or in the thread where the client is a blocking one. At 0 a
+        way has all its calls in a row, else the ways take turns call by call."""
         self.started = 0
         """When the last call began, on the clock that all processes share."""
+        self._arm_ahead: dict[str, Callable[[int], None]] = {}
         self._checked: Counter[str] = Counter()
         self._wrong: Counter[str] = Counter()
         self._recorder = recorder
@@ -87,7 +90,7 @@ class Ways:
         self._frame = floors.masked(self._request)
 
     async def measure(self, names: Sequence[str], calls: int) -> Round:
-        """So many cancels each way, in turn call by call: how long the sending took, in ns.
+        """So many cancels each way: how long the sending took, in ns.
 
         Afterwards every one is verified, by what the exchange received.
         """
@@ -95,18 +98,24 @@ class Ways:
 
     async def measure_receipts(self, names: Sequence[str], calls: int) -> tuple[Round, Round]:
         """The same, and from when each call began until the exchange had the request."""
+        for name in set(names) & set(self._arm_ahead):
+            self._arm_ahead[name](calls)
         self.prepared.wait()
         self.exchange.received()
         sending: Round = {name: [] for name in names}
         began = []
-        for number in range(calls):
-            for name in in_turn(names, number):
-                sending[name].append(await self.sends[name]())
-                began.append((name, self.started))
+        for name in self._turns(names, calls):
+            sending[name].append(await self.sends[name]())
+            began.append((name, self.started))
         receipt: Round = {name: [] for name in names}
         for (name, start), when in zip(began, self.check([name for name, _ in began]), strict=False):
             receipt[name].append(when - start)
         return sending, receipt
+
+    def _turns(self, names: Sequence[str], calls: int) -> list[str]:
+        if not self.rest:
+            return [name for name in names for _ in range(calls)]
+        return [name for number in range(calls) for name in in_turn(names, number)]
 
     def check(self, sent: Sequence[str]) -> list[int]:
         """Whether a valid cancel came of each that was sent; when they did."""
@@ -165,13 +174,9 @@ class Ways:
 
     async def warm(self, stack: AsyncExitStack) -> None:
         """The asyncio client with ``keep_warm``."""
-        keep_warm: dict[str, Any] = {"keep_warm": 0.01}
-        try:
-            connecting = connect(self.prepared, url=self._url, ssl=self._context, **keep_warm)
-        except TypeError:
-            self._recorder.skip(WARM, NOT_BUILT)
-            return
-        client = await stack.enter_async_context(connecting)
+        client = await stack.enter_async_context(
+            connect(self.prepared, url=self._url, ssl=self._context, keep_warm=0.01)
+        )
         cancel = partial(client.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
 
         async def reply(pending: Any) -> None:
@@ -181,12 +186,6 @@ class Ways:
 
     async def blocking(self, stack: AsyncExitStack) -> None:
         """The blocking client."""
-        try:
-            connect_blocking = import_module("pacifica_fast.sync").connect
-        except ImportError:
-            for speed in (ARMED, PREPARED, DETERMINISTIC):
-                self._recorder.skip(row(BLOCKING, speed), NOT_BUILT)
-            return
         options: dict[str, Any] = {"url": self._url, "ssl": self._context}
         prepared = stack.enter_context(connect_blocking(self.prepared, **options))
         deterministic = stack.enter_context(connect_blocking(self.deterministic, **options))
@@ -205,15 +204,19 @@ class Ways:
         *,
         blocking: bool = False,
     ) -> None:
+        ahead: deque[Callable[[], Any]] = deque()
+
+        def arm_ahead(calls: int) -> None:
+            while len(ahead) < calls:
+                ahead.append(deterministic.arm(SYMBOL, order_id=next(self._order_ids)).fire)
+
         def armed() -> Callable[[], Any]:
-            fire: Callable[[], Any] = deterministic.arm(SYMBOL, order_id=next(self._order_ids)).fire
-            return fire
+            arm_ahead(1)
+            return ahead.popleft()
 
         self.clients[client] = deterministic
-        if hasattr(deterministic, "arm"):
-            self._add(row(client, ARMED), armed, reply, blocking=blocking)
-        else:
-            self._recorder.skip(row(client, ARMED), NOT_BUILT)
+        self._arm_ahead[row(client, ARMED)] = arm_ahead
+        self._add(row(client, ARMED), armed, reply, blocking=blocking)
         for speed, of in ((PREPARED, prepared), (DETERMINISTIC, deterministic)):
             cancel = partial(of.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
             self._add(row(client, speed), partial(_itself, cancel), reply, blocking=blocking)
@@ -230,10 +233,10 @@ class Ways:
 
         async def send() -> int:
             call = prepare()
-            if blocking:
-                time.sleep(self.rest)  # noqa: ASYNC251  # the bot of a blocking client has no event loop
-            else:
+            if not blocking:
                 await asyncio.sleep(self.rest)
+            elif self.rest:
+                time.sleep(self.rest)  # noqa: ASYNC251  # the bot of a blocking client has no event loop
             start = self.started = perf_counter_ns()
             result = call()
             taken = perf_counter_ns() - start

@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 
-from benchmarks import floors, peers, server
+from benchmarks import cases, floors, peers, server
 from benchmarks.experiment import Experiment, Recorder
-from benchmarks.measure import REST, busy_thread, in_turn, switch_interval
+from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, switch_interval, timed_block
 from benchmarks.results import Round
+from benchmarks.sample import ORDER_ID, SYMBOL
 from benchmarks.ways import (
     ASYNCIO,
     NOT_INSTALLED,
@@ -24,6 +25,7 @@ from benchmarks.ways import (
     opened,
     row,
 )
+from pacifica_fast import Signer
 
 CALLS = 8
 BUSY_CALLS = 4
@@ -47,23 +49,50 @@ def _uvloop(measure: Measure) -> Callable[[Recorder], None]:
     return run
 
 
-def _everybody(*, tls: bool) -> Measure:
+def _everybody(*, tls: bool, rest: float) -> Measure:
     async def measure(recorder: Recorder) -> None:
         async with opened(recorder, tls=tls) as ways:
-            for number in recorder.rounds():
-                recorder.save(await ways.measure(in_turn(list(ways.sends), number), CALLS))
+            await _measure(ways, recorder, rest)
 
     return measure
 
 
-def _on_uvloop(*, tls: bool) -> Measure:
+def _on_uvloop(*, tls: bool, rest: float) -> Measure:
     async def measure(recorder: Recorder) -> None:
         parts = (Ways.floor, Ways.ours, Ways.sdk)
         async with opened(recorder, parts, tls=tls, loop_name=UVLOOP) as ways:
-            for number in recorder.rounds():
-                recorder.save(await ways.measure(in_turn(list(ways.sends), number), CALLS))
+            await _measure(ways, recorder, rest)
 
     return measure
+
+
+async def _measure(ways: Ways, recorder: Recorder, rest: float) -> None:
+    ways.rest = rest
+    for number in recorder.rounds():
+        recorder.save(await ways.measure(in_turn(list(ways.sends), number), CALLS))
+
+
+async def _building(recorder: Recorder) -> None:
+    """Requests built where a bot builds them, in an event loop that woke for a reply, but not sent."""
+    group = [case for case in cases.whole_request() if case.work == 1]
+    for case in group:
+        if not case.is_right(case.run()):
+            recorder.wrong(case.name)
+    with server.running() as exchange:
+        async with floors.websocket(exchange, tls=True, compression=None) as connection:
+            frame = floors.masked(Signer(cases.OURS).cancel_order(SYMBOL, order_id=ORDER_ID).text)
+            with frozen_gc():
+                for number in recorder.rounds():
+                    samples: Round = {case.name: [] for case in group}
+                    for case in in_turn(group, number):
+                        if case.ready is not None:
+                            case.ready()
+                        for _ in range(CALLS):
+                            connection.transport.write(frame)
+                            await connection.recv()
+                            samples[case.name] += timed_block(case.run, 1)
+                    exchange.received()
+                    recorder.save(samples)
 
 
 async def _market(recorder: Recorder) -> None:
@@ -129,29 +158,50 @@ async def _idle(recorder: Recorder) -> None:
 
 def experiments() -> list[Experiment]:
     """All of this file."""
-    how = (
-        "Timed is the client's call: when it returns the bytes are with the kernel. Before each the loop or "
-        f"the thread rests {REST * 1e3:g} ms; the reply is awaited. The ways take turns call by call. Every "
-        "signature is verified, by what the exchange, another process, received."
-    )
+    timed = "Timed is the client's call: when it returns the bytes are with the kernel. "
+    checked = " Every signature is verified, by what the exchange, another process, received."
+    manners = {
+        "": (0.0, "The event loop, or the thread, wakes for the reply and sends the next; blocks of 8."),
+        ", rested": (
+            REST,
+            f"Before each the loop or the thread rests {REST * 1e3:g} ms, and the ways take turns call by "
+            "call: caches, branch predictor and clock speed are another's by then.",
+        ),
+    }
     listed = []
-    for tls in (True, False):
-        name = "TLS" if tls else "plain"
-        listed += [
-            Experiment(
-                f"wire, {name}", f"to the wire, {name}", how, 125, 0.6, _asyncio(_everybody(tls=tls)), SDK
-            ),
-            Experiment(
-                f"wire, uvloop, {name}",
-                f"to the wire, asyncio on uvloop, {name}",
-                how,
-                125,
-                0.25,
-                _uvloop(_on_uvloop(tls=tls)),
-                SDK,
-            ),
-        ]
+    for manner, (rest, how) in manners.items():
+        for tls in (True, False):
+            name = f"{'TLS' if tls else 'plain'}{manner}"
+            listed += [
+                Experiment(
+                    f"wire, {name}",
+                    f"to the wire, {name}",
+                    timed + how + checked,
+                    125,
+                    0.6 if rest else 0.12,
+                    _asyncio(_everybody(tls=tls, rest=rest)),
+                    SDK,
+                ),
+                Experiment(
+                    f"wire, uvloop, {name}",
+                    f"to the wire, asyncio on uvloop, {name}",
+                    timed + how + checked,
+                    125,
+                    0.25 if rest else 0.03,
+                    _uvloop(_on_uvloop(tls=tls, rest=rest)),
+                    SDK,
+                ),
+            ]
     return [
+        Experiment(
+            "whole cancel request, one per loop wake",
+            "whole cancel request, one per loop wake",
+            "An event loop wakes for a reply over TLS and builds a request, as a bot does; it is not sent.",
+            60,
+            0.15,
+            _asyncio(_building),
+            "SDK, as its example",
+        ),
         *listed,
         Experiment(
             "market",

@@ -565,9 +565,9 @@ pf_armed_fire_many(
 }
 
 int64_t
-pf_armed_fire( char *out, size_t cap, const pf_armed_store *handle, int64_t armed ) {
+pf_armed_fire( const pf_armed_shot *shot ) {
   int64_t       end;
-  int64_t const rc = pf_armed_fire_many( out, cap, handle, &armed, 1, &end );
+  int64_t const rc = pf_armed_fire_many( shot->out, shot->cap, &shot->store, &shot->handle, 1, &end );
   return PF_LIKELY( rc >= 0 ) ? end : rc;
 }
 

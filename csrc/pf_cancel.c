@@ -351,6 +351,11 @@ pf_cancel_order_id( char              *out,
 }
 
 int64_t
+pf_blank_order_id( const pf_blank *b, uint64_t order_id, int64_t timestamp ) {
+  return pf_cancel_order_id( b->out, b->cap, b->t, order_id, timestamp, 0, NULL, 0 );
+}
+
+int64_t
 pf_cancel_client_order_id( char              *out,
                            size_t             cap,
                            const pf_template *t,

@@ -102,33 +102,26 @@ pf_frame_text( char *out, size_t cap, const char *text, size_t len ) {
 /* wrap_request passes the error on if there is no request to wrap. */
 
 static int64_t
-wrap_request( char *frame, size_t cap, int64_t request_len ) {
-  return PF_LIKELY( request_len >= 0 ) ? pf_frame_wrap( frame, cap, (size_t)request_len ) : request_len;
+wrap_request( const pf_blank *b, int64_t request_len ) {
+  return PF_LIKELY( request_len >= 0 ) ? pf_frame_wrap( b->out, b->cap, (size_t)request_len ) : request_len;
 }
 
 int64_t
-pf_frame_cancel_order_id(
-    char *out, size_t cap, const pf_template *t, uint64_t order_id, int64_t timestamp, uint64_t number ) {
-  if( PF_UNLIKELY( cap < PF_FRAME_ROOM ) ) {
+pf_frame_cancel_order_id( const pf_blank *b, uint64_t order_id, int64_t timestamp, uint64_t number ) {
+  if( PF_UNLIKELY( b->cap < PF_FRAME_ROOM ) ) {
     return PF_ERR_CAPACITY;
   }
-  return wrap_request(
-      out, cap,
-      pf_cancel_order_id( out + PF_FRAME_ROOM, cap - PF_FRAME_ROOM, t, order_id, timestamp, number, NULL, 0 ) );
+  return wrap_request( b, pf_cancel_order_id( b->out + PF_FRAME_ROOM, b->cap - PF_FRAME_ROOM, b->t, order_id,
+                                              timestamp, number, NULL, 0 ) );
 }
 
 int64_t
-pf_frame_cancel_client_order_id( char              *out,
-                                 size_t             cap,
-                                 const pf_template *t,
-                                 const char        *client_order_id,
-                                 size_t             client_len,
-                                 int64_t            timestamp,
-                                 uint64_t           number ) {
-  if( PF_UNLIKELY( cap < PF_FRAME_ROOM ) ) {
+pf_frame_cancel_client_order_id(
+    const pf_blank *b, const char *client_order_id, size_t client_len, int64_t timestamp, uint64_t number ) {
+  if( PF_UNLIKELY( b->cap < PF_FRAME_ROOM ) ) {
     return PF_ERR_CAPACITY;
   }
-  return wrap_request( out, cap,
-                       pf_cancel_client_order_id( out + PF_FRAME_ROOM, cap - PF_FRAME_ROOM, t, client_order_id,
-                                                  client_len, timestamp, number, NULL, 0 ) );
+  return wrap_request( b,
+                       pf_cancel_client_order_id( b->out + PF_FRAME_ROOM, b->cap - PF_FRAME_ROOM, b->t,
+                                                  client_order_id, client_len, timestamp, number, NULL, 0 ) );
 }

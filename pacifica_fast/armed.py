@@ -69,10 +69,12 @@ class ArmedStore:
         client_order_id: bytes,
         window: int,
         number: int,
-    ) -> int:
-        """Sign and keep the cancel of one order, as request ``number``; its handle.
+    ) -> tuple[int, Callable[[], int]]:
+        """Sign and keep the cancel of one order, as request ``number``; its handle, and what fires it.
 
-        ``client_order_id`` is empty, or 36 bytes that count instead of ``order_id``.
+        ``client_order_id`` is empty, or 36 bytes that count instead of ``order_id``. The call that
+        fires spends the cancel and returns the size of its frame in ``view``, or something negative
+        if there is no frame that may be sent. Nothing of ours lies between the decision and C.
         """
         template = self._template(symbol, window)
         store = self._open()
@@ -81,15 +83,9 @@ class ArmedStore:
         )
         if handle < 0:
             self._signer.fail(handle)
-        return handle
-
-    def firing(self, handle: int) -> Callable[[], int]:
-        """The call that fires one: it spends it and returns the size of its frame in ``view``.
-
-        Negative if there is no frame that may be sent. Nothing of ours lies between the decision
-        and C.
-        """
-        return partial(lib.pf_armed_fire, self._out, _FRAME_MAX, self._store, handle)
+        # It holds no reference to _out, but whoever fires has one to this.
+        shot = ffi.new("pf_armed_shot *", (store[0], handle, self._out, _FRAME_MAX))
+        return handle, partial(lib.pf_armed_fire, shot)
 
     def fire_many(self, handles: Sequence[int]) -> tuple[bytes, list[int]]:
         """Frames one behind the other, and where each ends; negative where there is none."""
@@ -266,9 +262,8 @@ class Arming(ABC, Generic[P]):
         if arm_window is None:
             arm_window = self._arm_window or (CLIENT_ORDER_ID_WINDOW if text else ORDER_ID_WINDOW)
         pending = self._session.take()
-        handle = self._store.add(symbol, number, text, checked_window(arm_window), pending.number)
+        handle, take = self._store.add(symbol, number, text, checked_window(arm_window), pending.number)
         self._session.refill()
-        take = self._store.firing(handle)
         armed = Armed(self, symbol, order_id, text.decode() or None, handle, take, pending)
         self._armed[symbol, reference] = armed
         return armed

@@ -34,6 +34,7 @@ _FRAME_MAX: int = lib.PF_FRAME_MAX  # holds a frame, hence a request too
 _BATCH_REQUEST_MAX: int = lib.PF_BATCH_MAX
 # Looking a function up in cffi's lib takes as long as an argument.
 _cancel_order_id = lib.pf_cancel_order_id
+_blank_order_id = lib.pf_blank_order_id
 _cancel_client_order_id = lib.pf_cancel_client_order_id
 _frame_order_id = lib.pf_frame_cancel_order_id
 _frame_client_order_id = lib.pf_frame_cancel_client_order_id
@@ -101,6 +102,10 @@ class Signed(NamedTuple):
     expiry_window: int
 
 
+_Blank = tuple[Any, Any, Any, Any]
+"""A ``pf_blank``, the view of its room, and what it borrows: the room, and the template."""
+
+
 class Signer:
     """Builds signed requests for one account.
 
@@ -128,8 +133,8 @@ class Signer:
     __slots__ = (
         "_account",
         "_agent",
+        "_blanks",
         "_cancel_all_templates",
-        "_free_buffers",
         "_keypair",
         "_operation_templates",
         "_order_templates",
@@ -159,9 +164,9 @@ class Signer:
         self._window = _checked_ms("expiry_window", expiry_window)
         size, max_age = _checked_prepared(prepared), _checked_max_age(prepared_max_age)
         self._pool = NoncePool(keypair, size, max_age) if size else None
-        # Output buffers for single cancels, with their views: popped for a call and given
-        # back after it, both atomic, so that no two threads ever share one.
-        self._free_buffers: list[tuple[Any, Any]] = []
+        # Blanks for single cancels, by symbol for the Signer's own window, else by (symbol, window). One
+        # is popped for a call and given back after it, both atomic: no two threads ever share one.
+        self._blanks: dict[str | tuple[str, int], list[_Blank]] = {}
         # C templates: by symbol for the Signer's own window, by (symbol, window) for others.
         self._order_templates: dict[str, Any] = {}
         self._window_templates: dict[tuple[str, int], Any] = {}
@@ -250,29 +255,32 @@ class Signer:
         request_id: str | UUID | None = None,
     ) -> bytes:
         """The bytes of :meth:`cancel_order`."""
-        template = None
+        free = None
         if expiry_window is None and type(symbol) is str:
-            template = self._order_templates.get(symbol)
-        if template is None:
-            template = self._order_template(symbol, expiry_window)
+            free = self._blanks.get(symbol)
+        if free is None:
+            free = self._blanks_of(symbol, expiry_window)
         when = 0 if timestamp is None else _checked_ms("timestamp", timestamp)
         own_id = b"" if request_id is None else _checked_id("request_id", request_id)
         try:
-            buffer = self._free_buffers.pop()
+            blank = free.pop()
         except IndexError:
-            buffer = _new_buffer()
-        out, view = buffer
+            blank = self._new_blank(symbol, expiry_window)
+        to_fill, view, out, template = blank
         if client_order_id is None:
             if type(order_id) is not int or not 0 <= order_id < _U64_END:
                 raise _bad_order_id(order_id)
-            n = _cancel_order_id(out, _FRAME_MAX, template, order_id, when, 0, own_id, len(own_id))
+            if own_id:
+                n = _cancel_order_id(out, _FRAME_MAX, template, order_id, when, 0, own_id, len(own_id))
+            else:
+                n = _blank_order_id(to_fill, order_id, when)
         else:
             text = _checked_client_order_id(order_id, client_order_id)
             n = _cancel_client_order_id(out, _FRAME_MAX, template, text, 36, when, 0, own_id, len(own_id))
         if n < 0:
             self.fail(n)
         request: bytes = view[:n]
-        self._free_buffers.append(buffer)
+        free.append(blank)
         return request
 
     def cancel_order_frame(
@@ -289,28 +297,27 @@ class Signer:
         It is a whole text frame (RFC 6455, section 5.2), masked with a fresh key. For the
         clients: what lies between the decision and the wire, and hence written out.
         """
-        template = None
+        free = None
         if expiry_window is None and type(symbol) is str:
-            template = self._order_templates.get(symbol)
-        if template is None:
-            template = self._order_template(symbol, expiry_window)
+            free = self._blanks.get(symbol)
+        if free is None:
+            free = self._blanks_of(symbol, expiry_window)
         when = 0 if timestamp is None else _checked_ms("timestamp", timestamp)
         try:
-            buffer = self._free_buffers.pop()
+            blank = free.pop()
         except IndexError:
-            buffer = _new_buffer()
-        out, view = buffer
+            blank = self._new_blank(symbol, expiry_window)
         if client_order_id is None:
             if type(order_id) is not int or not 0 <= order_id < _U64_END:
                 raise _bad_order_id(order_id)
-            n = _frame_order_id(out, _FRAME_MAX, template, order_id, when, number)
+            n = _frame_order_id(blank[0], order_id, when, number)
         else:
             text = _checked_client_order_id(order_id, client_order_id)
-            n = _frame_client_order_id(out, _FRAME_MAX, template, text, 36, when, number)
+            n = _frame_client_order_id(blank[0], text, 36, when, number)
         if n < 0:
             self.fail(n)
-        frame: bytes = view[:n]
-        self._free_buffers.append(buffer)
+        frame: bytes = blank[1][:n]
+        free.append(blank)
         return frame
 
     def cancel_all_orders(
@@ -506,6 +513,20 @@ class Signer:
             _keep(templates, key, template)
         return template
 
+    def _blanks_of(self, symbol: str, expiry_window: int | None) -> list[_Blank]:
+        symbol = _checked_symbol(symbol)
+        key = symbol if expiry_window is None else (symbol, _checked_ms("expiry_window", expiry_window))
+        free = self._blanks.get(key)
+        if free is None:
+            free = []
+            _keep(self._blanks, key, free)
+        return free
+
+    def _new_blank(self, symbol: str, expiry_window: int | None) -> _Blank:
+        template = self._order_template(symbol, expiry_window)
+        out = ffi.new("char[]", _FRAME_MAX)
+        return ffi.new("pf_blank *", (template, out, _FRAME_MAX)), ffi.buffer(out), out, template
+
     def _template(
         self,
         kind: int,
@@ -559,11 +580,6 @@ class Signer:
         if n < 0:
             self.fail(n, "data")
         return Request(ffi.buffer(out, n)[:])
-
-
-def _new_buffer() -> tuple[Any, Any]:
-    out = ffi.new("char[]", _FRAME_MAX)
-    return out, ffi.buffer(out)
 
 
 _TEMPLATES_MAX = 4096

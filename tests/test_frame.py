@@ -140,10 +140,14 @@ def template() -> Any:
     return t
 
 
+def blank(template: Any, out: Any) -> Any:
+    return ffi.new("pf_blank *", (template, out, len(out)))
+
+
 def test_a_cancel_by_order_id_is_the_request(template: Any) -> None:
     out = ffi.new("char[]", lib.PF_FRAME_MAX)
     number = lib.pf_id_take(1)
-    size = lib.pf_frame_cancel_order_id(out, len(out), template, 2**64 - 1, TIMESTAMP, number)
+    size = lib.pf_frame_cancel_order_id(blank(template, out), 2**64 - 1, TIMESTAMP, number)
     expected = signer.cancel_order("BTC", order_id=2**64 - 1, timestamp=TIMESTAMP, request_id=id_text(number))
     assert parsed(bytes(ffi.buffer(out, size))).data == expected.text
 
@@ -152,7 +156,7 @@ def test_a_cancel_by_client_order_id_is_the_request(template: Any) -> None:
     out = ffi.new("char[]", lib.PF_FRAME_MAX)
     number = lib.pf_id_take(1)
     order = CLIENT_ID.encode()
-    size = lib.pf_frame_cancel_client_order_id(out, len(out), template, order, 36, TIMESTAMP, number)
+    size = lib.pf_frame_cancel_client_order_id(blank(template, out), order, 36, TIMESTAMP, number)
     expected = signer.cancel_order(
         "BTC", client_order_id=CLIENT_ID, timestamp=TIMESTAMP, request_id=id_text(number)
     )
@@ -176,5 +180,5 @@ def test_the_longest_cancel_fits() -> None:
     assert code == 0
     out = ffi.new("char[]", lib.PF_FRAME_MAX)
     order = CLIENT_ID.encode()
-    assert lib.pf_frame_cancel_client_order_id(out, len(out), t, order, 36, 2**63 - 1, 0) > 0
-    assert lib.pf_frame_cancel_order_id(out, len(out), t, 2**64 - 1, 2**63 - 1, 0) > 0
+    assert lib.pf_frame_cancel_client_order_id(blank(t, out), order, 36, 2**63 - 1, 0) > 0
+    assert lib.pf_frame_cancel_order_id(blank(t, out), 2**64 - 1, 2**63 - 1, 0) > 0

@@ -77,7 +77,8 @@ class Store:
 
     def fire(self, handle: int) -> bytes | int:
         """The frame, or the error code."""
-        size = lib.pf_armed_fire(self.out, lib.PF_FRAME_MAX, self.handle, handle)
+        shot = ffi.new("pf_armed_shot *", (self.handle[0], handle, self.out, lib.PF_FRAME_MAX))
+        size = lib.pf_armed_fire(shot)
         return bytes(ffi.buffer(self.out, size)) if size > 0 else int(size)
 
     def drop(self, handle: int) -> int:

@@ -430,7 +430,13 @@ def nothing_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("it was called")
 
-    for name in ("cancel_order_id", "cancel_client_order_id", "frame_order_id", "frame_client_order_id"):
+    for name in (
+        "blank_order_id",
+        "cancel_order_id",
+        "cancel_client_order_id",
+        "frame_order_id",
+        "frame_client_order_id",
+    ):
         monkeypatch.setattr(f"pacifica_fast.signer._{name}", refuse)
 
 

@@ -123,9 +123,15 @@ arm( const pf_armed_store *store, const pf_template *t, uint64_t order_id ) {
 }
 
 static int64_t
+fire_into( char *out, size_t cap, const pf_armed_store *store, int64_t handle ) {
+  pf_armed_shot const shot = { *store, handle, out, cap };
+  return pf_armed_fire( &shot );
+}
+
+static int64_t
 fire( const pf_armed_store *store, int64_t handle ) {
   char out[PF_FRAME_MAX];
-  return pf_armed_fire( out, sizeof( out ), store, handle );
+  return fire_into( out, sizeof( out ), store, handle );
 }
 
 static uint64_t
@@ -189,7 +195,7 @@ take_apart( char *frame, int64_t frame_len, const pf_template *t ) {
 static fired
 fire_whole( const pf_armed_store *store, int64_t handle, const pf_template *t ) {
   char          frame[PF_FRAME_MAX];
-  int64_t const len = pf_armed_fire( frame, sizeof( frame ), store, handle );
+  int64_t const len = fire_into( frame, sizeof( frame ), store, handle );
   CHECK( len > 0 );
   return take_apart( frame, len, t );
 }
@@ -452,12 +458,12 @@ test_nothing_is_spent_in_vain( void ) {
   open_store( &store );
   int64_t const handles[2] = { arm( &store, &order, 1 ), arm( &store, &order, 2 ) };
   memset( out, 0x5a, sizeof( out ) );
-  CHECK( pf_armed_fire( out, PF_FRAME_MAX - 1, &store, handles[0] ) == PF_ERR_CAPACITY );
-  CHECK( pf_armed_fire( out, 0, &store, handles[0] ) == PF_ERR_CAPACITY );
+  CHECK( fire_into( out, PF_FRAME_MAX - 1, &store, handles[0] ) == PF_ERR_CAPACITY );
+  CHECK( fire_into( out, 0, &store, handles[0] ) == PF_ERR_CAPACITY );
   CHECK( pf_armed_fire_many( out, sizeof( out ) - 1, &store, handles, 2, ends ) == PF_ERR_CAPACITY );
   CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, SIZE_MAX, ends ) == PF_ERR_CAPACITY );
   atomic_store( &clocks_fail, 1 );
-  CHECK( pf_armed_fire( out, sizeof( out ), &store, handles[0] ) == PF_ERR_CLOCK );
+  CHECK( fire_into( out, sizeof( out ), &store, handles[0] ) == PF_ERR_CLOCK );
   CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, 2, ends ) == PF_ERR_CLOCK );
   atomic_store( &clocks_fail, 0 );
   for( size_t i = 0; i < sizeof( out ); i++ ) {
@@ -903,7 +909,7 @@ test_no_traces( void ) {
   open_store( &store );
 
   int64_t handle = arm_and_trace( &store, &tr );
-  CHECK( pf_armed_fire( out, sizeof( out ), &store, handle ) > 300 );
+  CHECK( fire_into( out, sizeof( out ), &store, handle ) > 300 );
   pf_wipe( out, sizeof( out ) );
   check_gone( &tr );
 
@@ -913,7 +919,7 @@ test_no_traces( void ) {
 
   handle = arm_and_trace( &store, &tr );
   pass( WINDOW / 2 + 1 );
-  CHECK( pf_armed_fire( out, sizeof( out ), &store, handle ) == PF_ERR_STALE );
+  CHECK( fire_into( out, sizeof( out ), &store, handle ) == PF_ERR_STALE );
   check_gone( &tr );
 
   pthread_t const keeper = start_keeper( &store );
@@ -937,7 +943,7 @@ check_nothing_is_armed( const pf_armed_store *store, int64_t handle ) {
   int64_t  end;
   uint64_t counts[2];
   memset( out, 0x5a, sizeof( out ) );
-  CHECK( pf_armed_fire( out, sizeof( out ), store, handle ) == PF_ERR_CLOSED );
+  CHECK( fire_into( out, sizeof( out ), store, handle ) == PF_ERR_CLOSED );
   CHECK( pf_armed_fire_many( out, sizeof( out ), store, &handle, 1, &end ) == PF_ERR_CLOSED );
   CHECK( out[0] == 0x5a && out[PF_FRAME_MAX - 1] == 0x5a );
   CHECK( pf_armed_drop( store, handle ) == PF_ERR_CLOSED );
@@ -1176,7 +1182,7 @@ stress_spend( _Atomic( int64_t ) *slot, int64_t handle, uint64_t how ) {
   int64_t both[2] = { handle, handle };
   int64_t ends[2];
   switch( how ) {
-  case 0: stress_note( pf_armed_fire( out, sizeof( out ), &stress_store, handle ), out ); break;
+  case 0: stress_note( fire_into( out, sizeof( out ), &stress_store, handle ), out ); break;
   case 1:
     CHECK( pf_armed_fire_many( out, sizeof( out ), &stress_store, both, 2, ends ) >= 0 );
     CHECK( ends[1] == PF_ERR_SPENT );
@@ -1273,7 +1279,7 @@ fire_until_closed( void *first ) {
   int64_t handle = *(int64_t *)first;
   for( ;; ) {
     char          out[PF_FRAME_MAX];
-    int64_t const rc = pf_armed_fire( out, sizeof( out ), &shared, handle );
+    int64_t const rc = fire_into( out, sizeof( out ), &shared, handle );
     atomic_store( &closing_ready, 1 );
     if( rc == PF_ERR_CLOSED ) {
       return NULL;

@@ -21,6 +21,8 @@ static uint8_t const mask_key[PF_MASK_SZ] = { 0x37, 0xfa, 0x21, 0x3d };
 static uint8_t       payload[LONGEST];
 static pf_template   order;
 
+#define BLANK( out, cap ) ( &( pf_blank const ){ &order, ( out ), ( cap ) } )
+
 /* Every four bytes that this makes are different from all others. */
 
 static void
@@ -106,8 +108,8 @@ test_lengths_are_not_believed( void ) {
   for( size_t cap = 0; cap < PF_FRAME_ROOM; cap++ ) {
     CHECK( pf_frame_wrap( frame, cap, 0 ) == PF_ERR_CAPACITY );
     CHECK( pf_frame_text( frame, cap, "", 0 ) == PF_ERR_CAPACITY );
-    CHECK( pf_frame_cancel_order_id( frame, cap, &order, 1, 1, 0 ) == PF_ERR_CAPACITY );
-    CHECK( pf_frame_cancel_client_order_id( frame, cap, &order, CLIENT_ID, 36, 1, 0 ) == PF_ERR_CAPACITY );
+    CHECK( pf_frame_cancel_order_id( BLANK( frame, cap ), 1, 1, 0 ) == PF_ERR_CAPACITY );
+    CHECK( pf_frame_cancel_client_order_id( BLANK( frame, cap ), CLIENT_ID, 36, 1, 0 ) == PF_ERR_CAPACITY );
   }
   for( size_t back = 0; back < 20; back++ ) {
     CHECK( pf_frame_wrap( frame, sizeof( frame ), SIZE_MAX - back ) == PF_ERR_CAPACITY );
@@ -145,12 +147,12 @@ typedef int64_t ( *framed_call )( char *out, size_t cap, uint64_t number );
 
 static int64_t
 by_order_id( char *out, size_t cap, uint64_t number ) {
-  return pf_frame_cancel_order_id( out, cap, &order, UINT64_MAX, TIMESTAMP, number );
+  return pf_frame_cancel_order_id( BLANK( out, cap ), UINT64_MAX, TIMESTAMP, number );
 }
 
 static int64_t
 by_client_order_id( char *out, size_t cap, uint64_t number ) {
-  return pf_frame_cancel_client_order_id( out, cap, &order, CLIENT_ID, 36, TIMESTAMP, number );
+  return pf_frame_cancel_client_order_id( BLANK( out, cap ), CLIENT_ID, 36, TIMESTAMP, number );
 }
 
 static void
@@ -194,11 +196,11 @@ test_errors_of_the_request_pass_through( void ) {
   char     frame[PF_FRAME_MAX];
   uint64_t number;
   CHECK( pf_id_reserve( &number, 1 ) == PF_OK );
-  CHECK( pf_frame_cancel_order_id( frame, sizeof( frame ), &order, 1, -1, number ) == PF_ERR_ARGUMENT );
-  CHECK( pf_frame_cancel_order_id( frame, sizeof( frame ), &order, 1, 1, number + 1 ) == PF_ERR_FORKED );
-  CHECK( pf_frame_cancel_client_order_id( frame, sizeof( frame ), &order, CLIENT_ID, 35, 1, number ) ==
+  CHECK( pf_frame_cancel_order_id( BLANK( frame, sizeof( frame ) ), 1, -1, number ) == PF_ERR_ARGUMENT );
+  CHECK( pf_frame_cancel_order_id( BLANK( frame, sizeof( frame ) ), 1, 1, number + 1 ) == PF_ERR_FORKED );
+  CHECK( pf_frame_cancel_client_order_id( BLANK( frame, sizeof( frame ) ), CLIENT_ID, 35, 1, number ) ==
          PF_ERR_ARGUMENT );
-  CHECK( pf_frame_cancel_client_order_id( frame, sizeof( frame ), &order, NULL, 0, 1, number ) ==
+  CHECK( pf_frame_cancel_client_order_id( BLANK( frame, sizeof( frame ) ), NULL, 0, 1, number ) ==
          PF_ERR_ARGUMENT );
 }
 

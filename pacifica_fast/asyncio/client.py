@@ -129,17 +129,16 @@ class Client(Arming[Pending[Any]]):
         """
         # _ready_link and _send, written out: nothing a cancel comes upon is in the caches.
         link = self._link
-        if get_ident() != self._thread or link is None or not link.ready or link.is_closing():
+        if get_ident() != self._thread or link is None or not link.ready:
             link = self._ready_link()
         session = self._session
         pending = session.take()
-        data = self.signer.cancel_order_frame(
-            symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
+        link.put(
+            self.signer.cancel_order_frame(
+                symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
+            )
         )
-        if link.encrypt is not None:
-            data = self._encrypted(link, data)
         session.sent(pending, "cancel_order", monotonic())
-        link.write(data)
         return pending
 
     async def cancel_order(
@@ -222,7 +221,7 @@ class Client(Arming[Pending[Any]]):
     @property
     def connected(self) -> bool:
         """True while a request can be sent and will reach the kernel at once."""
-        return self._link is not None and self._link.ready and not self._link.is_closing()
+        return self._link is not None and self._link.ready
 
     async def close(self) -> None:
         """Close the connection; requests in flight may still get their replies meanwhile.
@@ -270,23 +269,16 @@ class Client(Arming[Pending[Any]]):
         if get_ident() != self._thread:
             self._check_thread()
         link = self._link
-        if link is None or not link.ready or link.is_closing():
+        if link is None or not link.ready:
             raise NotSent("not connected" if link is None else link.why_not_ready())
         return link
 
     def _send(
         self, link: Link, pending: Pending[Any], frame: bytes, operation: str, actions: int = 0
     ) -> None:
-        data = self._encrypted(link, frame)
+        # Registered behind the write: no reply is read before this returns to the loop.
+        link.put(frame)
         self._session.sent(pending, operation, monotonic(), actions)
-        link.write(data)
-
-    @staticmethod
-    def _encrypted(link: Link, frame: bytes) -> bytes:
-        try:
-            return frame if link.encrypt is None else link.encrypt(frame)
-        except ssl_module.SSLError as error:
-            raise link.broken(error) from error
 
     # Armed cancels; see Arming.
 
@@ -298,18 +290,15 @@ class Client(Arming[Pending[Any]]):
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
         # As in cancel_order_nowait.
         link = self._link
-        if get_ident() != self._thread or link is None or not link.ready or link.is_closing():
+        if get_ident() != self._thread or link is None or not link.ready:
             link = self._ready_link()
         size = armed._take()
         pending = armed._pending
         if size < 0 or pending is None:
             return self._fire_afresh(link, armed)
+        link.put(self._store.view[:size])
         armed._pending = None
-        data: bytes = self._store.view[:size]
-        if link.encrypt is not None:
-            data = self._encrypted(link, data)
         self._session.sent(pending, "cancel_order", monotonic())
-        link.write(data)
         self._fired.append(armed)
         return pending
 
@@ -323,9 +312,8 @@ class Client(Arming[Pending[Any]]):
         link = self._ready_link()
         with eager_switching():
             frames, pendings, starts = self._frames_of(cancels)
-            data = self._encrypted(link, frames)
+            data = link.put(frames)
             self._session.sent_many(pendings, "cancel_order", monotonic())
-            link.write(data)
         unsent = link.unsent_from(len(frames), data)
         if unsent is not None:
             self._settle_unsent(pendings, starts, unsent)
@@ -354,9 +342,9 @@ class Client(Arming[Pending[Any]]):
         self._advice.look()
         ping = self._session.tick(monotonic())
         link = self._link
-        if ping is not None and link is not None and link.ready and not link.is_closing():
+        if ping is not None and link is not None and link.ready:
             with contextlib.suppress(NotSent):  # the link is gone, and says so itself
-                link.write(self._encrypted(link, frame_of(ping)))
+                link.put(frame_of(ping))
         self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
     def _warm(self) -> None:

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from websockets.exceptions import InvalidStatus
 
+from pacifica_fast._sodium import lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.tls import TLS
 from pacifica_fast.websocket import WebSocket
@@ -26,7 +30,8 @@ class Link(asyncio.Protocol):
 
     The transport is plain even for ``wss``: asyncio's TLS transport would not say how much
     it still has to write. With a write buffer limit of ``max_unsent`` bytes, 0 say,
-    :attr:`ready` is exact: while it is true, a write goes to the kernel at once.
+    :attr:`ready` is exact: while it is true, nothing waits in the transport, and :meth:`put`
+    may hand its bytes to the socket itself.
     """
 
     def __init__(
@@ -44,15 +49,12 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._max_unsent = max_unsent
         self._transport: asyncio.Transport | None = None
-        self.encrypt = None if tls is None else tls.encrypt
-        """Frames as bytes for the socket; raises ``ssl.SSLError``. None: they go as they are."""
+        self._encrypt = None if tls is None else tls.encrypt
+        self._socket: socket.socket | None = None
+        self._send: Callable[[bytes, int], int] = self._queue
+        """As ``pf_send``: how many bytes were taken, or minus errno."""
         self._writable = True
         self._failure = ""
-        # The transport's own methods from connection_made on: no call of ours lies between.
-        self.write: Callable[[bytes], None] = _no_transport
-        """Hand bytes to the kernel; what it does not take stays in the transport."""
-        self.is_closing: Callable[[], bool] = _no_transport_is_closing
-        """True once the transport will not take more, which asyncio may know before it tells."""
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -60,8 +62,26 @@ class Link(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done when the transport is gone."""
 
-    # Sending. encrypt and write are two steps so that the caller can register the request
-    # between what may fail and what may not be taken back.
+    # Sending.
+
+    def put(self, frames: bytes) -> bytes:
+        """Send finished websocket frames; returns their bytes on the wire. Only when :attr:`ready`.
+
+        What the kernel does not take goes when it does. Raises :class:`NotSent`, and then no byte
+        has left or ever will.
+        """
+        data = frames
+        if self._encrypt is not None:
+            try:
+                data = self._encrypt(frames)
+            except ssl.SSLError as error:
+                raise self._broken(f"tls: {_tls_reason(error)}") from error
+        taken = self._send(data, len(data))
+        if taken != len(data):
+            if taken < 0:
+                raise self._broken(f"connection lost: {os.strerror(-taken)}")
+            self._queue(data[taken:])
+        return data
 
     def why_not_ready(self) -> str:
         """The reason why :attr:`ready` is false, for a person."""
@@ -69,17 +89,12 @@ class Link(asyncio.Protocol):
             return self._failure or "the connection is closed"
         if not self.opened.done():
             return "the connection is not open yet"
-        if not self._websocket.open or self.is_closing():
+        if not self._websocket.open or self._closing():
             return self._failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def broken(self, error: ssl.SSLError) -> NotSent:
-        """What becomes of a request that :attr:`encrypt` failed on; the connection is dropped."""
-        self.abort(f"tls: {error}")
-        return NotSent(f"tls: {error}")
-
     def unsent_from(self, plain_size: int, data: bytes) -> int | None:
-        """What became of ``data``, just written, made of so many plain bytes.
+        """What became of ``data``, just made by :meth:`put` of so many plain bytes.
 
         None if the kernel took all of it; else from where on the plain bytes are provably
         still here.
@@ -113,12 +128,16 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's is one in all but name.
         self._transport = transport = cast(asyncio.Transport, transport)
-        self.write = transport.write
-        self.is_closing = transport.is_closing
         transport.set_write_buffer_limits(high=self._max_unsent, low=0)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        # The same connection by a descriptor of ours: pf_send costs less than the transport's
+        # write(), keeps the GIL, and says what the kernel took, or why it did not.
+        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = sock
+        if not self._max_unsent:  # else something may be waiting in the transport
+            self._send = partial(lib.pf_send, sock.fileno())
         if self._tls is not None:
             transport.write(self._tls.start())
         else:
@@ -143,7 +162,7 @@ class Link(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._websocket.receive_eof()
         self._send_protocol_bytes()
-        if not self.is_closing() and self._transport is not None:
+        if self._transport is not None and not self._closing():
             if self._tls is not None and self._tls.established:
                 self._transport.write(self._tls.close())
             self._transport.close()
@@ -159,6 +178,9 @@ class Link(asyncio.Protocol):
         self._update()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._send = self._queue
+        if self._socket is not None:
+            self._socket.close()  # the peer sees the end when both descriptors are closed
         if exc is not None and not self._failure:
             self._failure = f"connection lost: {exc}"
         if not self._failure:
@@ -178,7 +200,7 @@ class Link(asyncio.Protocol):
         was_established = tls.established
         plain, reply = tls.receive(data)
         if reply:
-            self.write(reply)
+            self._queue(reply)
         if tls.established and not was_established:
             self._send_protocol_bytes()
         return plain
@@ -187,8 +209,8 @@ class Link(asyncio.Protocol):
         if self._tls is not None and not self._tls.established:
             return
         data = self._websocket.to_send()
-        if data and not self.is_closing():
-            self.write(data if self._tls is None else self._tls.encrypt(data))
+        if data:
+            self._queue(data if self._tls is None else self._tls.encrypt(data))
 
     def _check_upgrade(self) -> None:
         error = self._websocket.handshake_error
@@ -206,15 +228,21 @@ class Link(asyncio.Protocol):
         self.abort(f"{stage}: {reason}")
 
     def _update(self) -> None:
-        self.ready = self._websocket.open and self._writable and not self.is_closing()
+        self.ready = self._websocket.open and self._writable and not self._closing()
 
+    def _closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
 
-def _no_transport(data: bytes) -> None:
-    raise RuntimeError("written before the connection was made")
+    def _queue(self, data: bytes, _size: int = 0) -> int:
+        """Leave it to the transport, behind what waits there."""
+        if self._transport is None or self._transport.is_closing():
+            return -errno.EPIPE
+        self._transport.write(data)
+        return len(data)
 
-
-def _no_transport_is_closing() -> bool:
-    return True
+    def _broken(self, reason: str) -> NotSent:
+        self.abort(reason)
+        return NotSent(self._failure)
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import RLock, get_ident
 from time import sleep
 
 from websockets.exceptions import InvalidStatus
 
+from pacifica_fast._sodium import lib
 from pacifica_fast.errors import NotSent
 from pacifica_fast.session import Pending
 from pacifica_fast.sync.dial import milliseconds_until
@@ -97,7 +100,7 @@ class Link:
         "_flushed",
         "_max_unsent",
         "_opened",
-        "_send_bytes",
+        "_send",
         "_socket",
         "_tls",
         "_untouched",
@@ -133,7 +136,9 @@ class Link:
         self._websocket = websocket
         self._tls = tls
         self._encrypt = None if tls is None else tls.encrypt
-        self._send_bytes: Callable[[bytes], int] = sock.send
+        self._send: Callable[[bytes, int], int] = partial(lib.pf_send, sock.fileno())
+        """How many bytes the kernel took, or minus errno. Only while :attr:`failed` is false: a
+        closed descriptor's number may be another's."""
         self._max_unsent = max_unsent
         self._opened = False
         # What the kernel did not take; how much of it did go since; and the requests of which
@@ -219,16 +224,16 @@ class Link:
         Only when :attr:`ready`. What the kernel does not take goes when it does. Raises
         :class:`NotSent`, and then no byte has left or ever will.
         """
-        try:
-            data = frames if self._encrypt is None else self._encrypt(frames)
-            taken = 0 if self._backlog else self._send_bytes(data)
-        except BlockingIOError:
-            taken = 0
-        except ssl.SSLError as error:
-            raise self._broken(f"tls: {_tls_reason(error)}") from error
-        except OSError as error:
-            raise self._broken(f"connection lost: {error}") from error
+        data = frames
+        if self._encrypt is not None:
+            try:
+                data = self._encrypt(frames)
+            except ssl.SSLError as error:
+                raise self._broken(f"tls: {_tls_reason(error)}") from error
+        taken = 0 if self._backlog else self._send(data, len(data))
         if taken != len(data):
+            if taken < 0:
+                raise self._broken(f"connection lost: {os.strerror(-taken)}")
             if pending is not None and not taken:
                 self._untouched.append((self._flushed + len(self._backlog), pending))
             self._keep(data[taken:])
@@ -375,12 +380,9 @@ class Link:
             raise Ended(self.failure, self._stage())
         taken = 0
         if not self._backlog:
-            try:
-                taken = self._send_bytes(data)
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                raise Ended(f"connection lost: {error}", self._stage()) from error
+            taken = self._send(data, len(data))
+            if taken < 0:
+                raise Ended(f"connection lost: {os.strerror(-taken)}", self._stage())
         elif len(self._backlog) > BACKLOG_MAX:
             raise Ended("the exchange does not read what it asks for", self._stage())
         if taken != len(data):

@@ -291,13 +291,13 @@ async def test_pull(exchange: MockExchange, signer: Signer) -> None:
 def counted_writes(client: Client) -> list[int]:
     assert client._link is not None
     link, writes = client._link, []
-    write = link.write
+    send = link._send
 
-    def counting(data: bytes) -> None:
-        writes.append(len(data))
-        write(data)
+    def counting(data: bytes, size: int) -> int:
+        writes.append(size)
+        return send(data, size)
 
-    link.write = counting
+    link._send = counting
     return writes
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -491,6 +492,106 @@ async def test_a_cancel_never_waits_behind_unsent_data(signer: Signer) -> None:
         stop.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, OutcomeUnknown | NotSent) for result in results)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 100])
+async def test_what_the_kernel_does_not_take_follows(
+    exchange: MockExchange, signer: Signer, taken: int
+) -> None:
+    async with to(exchange, signer) as client:
+        assert client._link is not None
+        send = client._link._send
+        client._link._send = lambda data, size: send(data, taken) if taken else 0
+        for _ in range(5):
+            order = exchange.place(signer.account)
+            assert (await client.cancel_order("BTC", order_id=order.order_id)).order_id == order.order_id
+
+
+async def test_a_broken_pipe_is_not_sent(exchange: MockExchange, signer: Signer) -> None:
+    async with to(exchange, signer) as client:
+        exchange.faults.drop_replies()
+        earlier = client.cancel_order_nowait("BTC", order_id=1)
+        armed = client.arm("BTC", order_id=2)
+        assert client._link is not None
+        client._link._send = lambda data, size: -errno.EPIPE
+        with pytest.raises(NotSent, match="connection lost: Broken pipe"):
+            client.cancel_order_nowait("BTC", order_id=3)
+        with pytest.raises(NotSent, match="connection lost: Broken pipe"):
+            armed.fire()
+        assert not client.connected
+        with pytest.raises(OutcomeUnknown, match="Broken pipe"):
+            await earlier
+
+
+async def test_a_lost_connection_that_the_loop_has_not_heard_of(signer: Signer) -> None:
+    """Nothing is swallowed: a cancel is not sent, or its outcome is unknown."""
+    with MockExchange(tls=True).in_thread() as exchange:
+        async with to(exchange, signer) as client:
+            exchange.faults.disconnect()
+            pendings = []
+            refused = ""
+            for order_id in range(1, 1_000):
+                time.sleep(0.002)  # noqa: ASYNC251  # the loop is not to hear of it
+                try:
+                    pendings.append(client.cancel_order_nowait("BTC", order_id=order_id))
+                except NotSent as error:
+                    refused = str(error)
+                    break
+            assert "connection lost: " in refused
+            assert not client.connected
+            for pending in pendings:
+                with pytest.raises(OutcomeUnknown):
+                    await pending
+
+
+async def test_max_unsent_lets_requests_wait_in_their_order(signer: Signer) -> None:
+    """The peer does not read until more than its and our kernel's buffers hold is sent."""
+    read = asyncio.Event()
+    seen: list[str] = []
+
+    async def handler(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await read.wait()
+        connection.transport.resume_reading()
+        async for message in connection:
+            seen.append(orjson.loads(message)["id"])
+            await connection.send(ack(message))
+
+    async with gateway(handler, signer, max_unsent=200_000) as client:
+        assert client._link is not None
+        assert client._link._transport is not None
+        sock = client._link._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        tasks: list[asyncio.Future[Any]] = []
+        while client._link._transport.get_write_buffer_size() < 100_000:
+            tasks.append(asyncio.ensure_future(client.request("note", {"note": "x" * 20_000})))
+            await asyncio.sleep(0)
+        pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range(3)]
+        read.set()
+        await asyncio.gather(*tasks, *(asyncio.ensure_future(done(pending)) for pending in pendings))
+        assert seen[-3:] == [pending.id for pending in pendings]
+
+
+async def done(pending: Pending[Any]) -> Any:
+    return await pending
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+async def test_no_descriptor_outlives_its_connection(exchange: MockExchange, signer: Signer) -> None:
+    async with to(exchange, signer) as client:
+        assert client.connected
+    await asyncio.sleep(0.01)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        async with to(exchange, signer):
+            pass
+        client = await to(exchange, signer)
+        exchange.faults.disconnect()
+        while client.connected:
+            await asyncio.sleep(0.001)
+        await client.close()
+    await asyncio.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_cancelling_the_task_does_not_touch_the_request(exchange: MockExchange, signer: Signer) -> None:

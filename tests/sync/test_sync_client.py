@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import inspect
 import logging
@@ -657,7 +658,7 @@ def test_ctrl_c_in_the_middle_of_sending_ends_the_connection(signer: Signer) -> 
         exchange.faults.drop_replies()
         earlier = client.cancel_order_nowait("BTC", order_id=1)
         with on_signal(interrupt):
-            client._link._send_bytes = lambda data: interrupt()
+            client._link._send = lambda data, size: interrupt()
             with pytest.raises(Interrupted):
                 client.cancel_order_nowait("BTC", order_id=2)
         with pytest.raises(OutcomeUnknown, match="interrupted while sending"):
@@ -670,21 +671,21 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
     """It runs in the very thread whose turn it is: waiting for its end would be for ever."""
     told: list[str] = []
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
-        send = client._link._send_bytes
+        send = client._link._send
 
-        def send_and_be_interrupted(data: bytes) -> int:
+        def send_and_be_interrupted(data: bytes, size: int) -> int:
             signal.raise_signal(signal.SIGUSR1)
-            return send(data)
+            return send(data, size)
 
         def handler() -> None:
             with pytest.raises(NotSent) as caught:
                 client.cancel_all_orders()
             told.append(str(caught.value))
 
-        client._link._send_bytes = send_and_be_interrupted
+        client._link._send = send_and_be_interrupted
         with on_signal(handler), pytest.raises(Rejected):
             client.cancel_order("BTC", order_id=1)
-        client._link._send_bytes = send
+        client._link._send = send
     assert len(told) == 1
     assert "signal handler" in told[0]
 
@@ -692,14 +693,14 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
 def test_closing_in_the_middle_of_sending_does_not_wait(signer: Signer) -> None:
     """For the reader waits for its turn, which is this very thread's. It closes when it gets it."""
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
-        send = client._link._send_bytes
+        send = client._link._send
 
-        def send_and_be_interrupted(data: bytes) -> int:
-            client._link._send_bytes = send
+        def send_and_be_interrupted(data: bytes, size: int) -> int:
+            client._link._send = send
             signal.raise_signal(signal.SIGUSR1)
-            return send(data)
+            return send(data, size)
 
-        client._link._send_bytes = send_and_be_interrupted
+        client._link._send = send_and_be_interrupted
         with on_signal(client.close):
             pending = client.cancel_order_nowait("BTC", order_id=1)
         with pytest.raises((Rejected, OutcomeUnknown)):
@@ -765,11 +766,7 @@ def test_what_had_begun_to_leave_is_unknown(signer: Signer) -> None:
 def test_what_the_kernel_took_nothing_of_was_not_sent(signer: Signer) -> None:
     """It is encrypted, and may yet go; if the connection ends before, it provably has not."""
     with stalled(signer) as (client, _):
-
-        def refuse(data: bytes) -> int:
-            raise BlockingIOError
-
-        client._link._send_bytes = refuse
+        client._link._send = lambda data, size: 0
         pending = client.cancel_order_nowait("BTC", order_id=1)
         assert not client.connected
         with pytest.raises(NotSent, match="waiting for the socket"):
@@ -783,16 +780,16 @@ def test_what_the_kernel_took_nothing_of_was_not_sent(signer: Signer) -> None:
 def test_what_the_kernel_took_nothing_of_goes_later(exchange: MockExchange, signer: Signer) -> None:
     with to(exchange, signer) as client:
         order = exchange.place(signer.account)
-        send = client._link._send_bytes
+        send = client._link._send
         refusals = [True]
 
-        def refuse_once(data: bytes) -> int:
+        def refuse_once(data: bytes, size: int) -> int:
             if refusals:
                 refusals.pop()
-                raise BlockingIOError
-            return send(data)
+                return 0
+            return send(data, size)
 
-        client._link._send_bytes = refuse_once
+        client._link._send = refuse_once
         pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
         assert pending.result().order_id == order.order_id
         assert client._link.untouched() == []
@@ -805,12 +802,7 @@ def test_max_unsent_lets_requests_wait_each_with_its_own_fate(signer: Signer) ->
     with stalled(signer, max_unsent=2_000) as (client, _):
         room = [100]
 
-        def scripted(data: bytes) -> int:
-            if not room:
-                raise BlockingIOError
-            return min(room.pop(), len(data))
-
-        client._link._send_bytes = scripted
+        client._link._send = lambda data, size: min(room.pop(), size) if room else 0
         pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range(3)]
         assert client.connected  # there is room for more
         room.append(400)
@@ -824,8 +816,8 @@ def test_max_unsent_lets_requests_wait_each_with_its_own_fate(signer: Signer) ->
 def test_partial_writes_lose_nothing(exchange: MockExchange, signer: Signer) -> None:
     """The kernel takes 100 bytes at a time."""
     with to(exchange, signer) as client:
-        send = client._link._send_bytes
-        client._link._send_bytes = lambda data: send(data[:100])
+        send = client._link._send
+        client._link._send = lambda data, size: send(data, min(size, 100))
         for _ in range(5):
             order = exchange.place(signer.account)
             until(lambda: client.connected)
@@ -837,10 +829,7 @@ def test_a_broken_pipe_is_not_sent(exchange: MockExchange, signer: Signer) -> No
         exchange.faults.drop_replies()
         earlier = client.cancel_order_nowait("BTC", order_id=1)
 
-        def broken(data: bytes) -> int:
-            raise BrokenPipeError(32, "Broken pipe")
-
-        client._link._send_bytes = broken
+        client._link._send = lambda data, size: -errno.EPIPE
         with pytest.raises(NotSent, match="Broken pipe"):
             client.cancel_order("BTC", order_id=2)
         with pytest.raises(OutcomeUnknown, match="Broken pipe"):
