@@ -10,18 +10,19 @@ PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dep
 
 BENCH_OUT := build/bench
 
-.PHONY: help demo test prove ctgrind lint bench sanitize format clean
+.PHONY: help demo test prove model ctgrind lint bench sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
 	@echo "make prove     no nonce is used twice: two million signatures, and builds in which it is"
+	@echo "make model     every order of the steps of a pool of nonces: needs spin"
 	@echo "make ctgrind   no branch and no index depends on a secret: needs valgrind"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
 	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
 	@echo "               make bench BENCH=--quick    in a minute or two"
 	@echo "               make bench BENCH=--resume   goes on after Ctrl-C"
-	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan"
+	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan; threads under TSan"
 
 demo: $(VENV)/installed
 	@$(BIN)/pacifica-fast demo
@@ -32,6 +33,9 @@ test: $(VENV)/installed-test
 
 prove: $(VENV)/installed-test
 	PYTHONPATH=tests $(BIN)/python -m proof.nonces
+
+model:
+	csrc/tests/model/check
 
 ctgrind: $(VENV)/installed-test
 	PYTHONPATH=tests $(BIN)/python -m ctgrind.run
@@ -50,6 +54,8 @@ bench: $(VENV)/installed-bench $(VENV)/installed-peers
 
 sanitize: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests SANITIZE=address,undefined BUILD=build/sanitize
+	$(MAKE) --no-print-directory --silent -C csrc/tests SANITIZE=thread BUILD=build/thread \
+		test_gate test_nonce test_armed
 	.ci/sanitize-python $(VENV)
 
 format: $(VENV)/installed-lint
