@@ -216,8 +216,8 @@ def experiments() -> list[Experiment]:
         Experiment(
             "busy, sending",
             "sending beside a busy Python thread, TLS",
-            "Writing to a socket gives the GIL up, and encrypting does before; getting it back may take a "
-            "switch interval. A way whose row has 0.1 ms called sys.setswitchinterval(1e-4).",
+            "Encrypting gives the GIL up, and so does Python's own writing to a socket; getting it back may "
+            "take a switch interval. A way whose row has 0.1 ms called sys.setswitchinterval(1e-4).",
             20,
             1.2,
             _asyncio(_busy),

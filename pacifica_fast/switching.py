@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Python's switch interval: how long another thread keeps the GIL once it has it.
 
-Encrypting and sending give the GIL up. With another busy Python thread, getting it back takes
-the switch interval, 5 ms by default (docs.python.org, ``sys.setswitchinterval``).
+Python's TLS gives the GIL up to encrypt, before anything is on the wire. With another busy Python
+thread, getting it back takes the switch interval, 5 ms by default (docs.python.org,
+``sys.setswitchinterval``). Building and handing to the socket keep it.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ class SwitchAdvice:
         if self._given or interval < ADVISABLE or threading.active_count() == 1:
             return
         start = time.perf_counter()
-        time.sleep(0)  # gives the GIL up, as sending does
+        time.sleep(0)  # gives the GIL up, as encrypting does
         waited = time.perf_counter() - start
         met_before, self._met = self._met, waited >= interval
         if self._met and met_before:
             self._given = True
             logger.warning(
-                "another Python thread is busy: sending gives the GIL up, and getting it back took %.1f ms, "
+                "another Python thread is busy: TLS gives the GIL up, and getting it back took %.1f ms, "
                 "the switch interval; sys.setswitchinterval(1e-4) makes that 0.1 ms",
                 waited * 1e3,
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 
-__all__ = ["TLS"]
+__all__ = ["TLS", "reason_of"]
 
 _READ_SIZE = 256 * 1024
 _RECORD_MAX = 16 * 1024  # plain bytes of a record, as OpenSSL fills them
@@ -103,3 +103,10 @@ class TLS:
         except ssl.SSLWantReadError:
             return
         self.established = True
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    return error.reason or str(error)

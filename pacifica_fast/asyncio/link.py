@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from pacifica_fast._sodium import lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
-from pacifica_fast.tls import TLS
+from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket
 
 __all__ = ["Link"]
@@ -75,7 +75,7 @@ class Link(asyncio.Protocol):
             try:
                 data = self._encrypt(frames)
             except ssl.SSLError as error:
-                raise self._broken(f"tls: {_tls_reason(error)}") from error
+                raise self._broken(f"tls: {reason_of(error)}") from error
         taken = self._send(data, len(data))
         if taken != len(data):
             if taken < 0:
@@ -147,7 +147,7 @@ class Link(asyncio.Protocol):
         try:
             plain = data if self._tls is None else self._decrypted(data, self._tls)
         except ssl.SSLError as error:
-            self._fail("tls", _tls_reason(error))
+            self._fail("tls", reason_of(error))
             return
         messages = self._websocket.receive(plain) if plain else []
         self._send_protocol_bytes()
@@ -243,9 +243,3 @@ class Link(asyncio.Protocol):
     def _broken(self, reason: str) -> NotSent:
         self.abort(reason)
         return NotSent(self._failure)
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message}"
-    return error.reason or str(error)

@@ -21,7 +21,7 @@ from pacifica_fast._sodium import lib
 from pacifica_fast.errors import NotSent
 from pacifica_fast.session import Pending
 from pacifica_fast.sync.dial import milliseconds_until
-from pacifica_fast.tls import TLS
+from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket
 
 __all__ = ["Bell", "Ended", "Link"]
@@ -229,7 +229,7 @@ class Link:
             try:
                 data = self._encrypt(frames)
             except ssl.SSLError as error:
-                raise self._broken(f"tls: {_tls_reason(error)}") from error
+                raise self._broken(f"tls: {reason_of(error)}") from error
         taken = 0 if self._backlog else self._send(data, len(data))
         if taken != len(data):
             if taken < 0:
@@ -303,7 +303,7 @@ class Link:
         try:
             plain, reply = tls.receive(data)
         except ssl.SSLError as error:
-            raise Ended(_tls_reason(error), "tls") from error
+            raise Ended(reason_of(error), "tls") from error
         if reply:
             self._write(reply)
         if tls.established and not was_established:
@@ -420,9 +420,3 @@ class Link:
     def _update(self) -> None:
         waiting = len(self._backlog)
         self.ready = self._websocket.open and waiting <= self._max_unsent and not self.failed
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message}"
-    return error.reason or str(error)
