@@ -16,12 +16,13 @@ import json
 import logging
 import os
 import secrets
+import signal
 import ssl
 import stat
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -209,7 +210,8 @@ def _send(
     agent = f"\n  signed by agent wallet {signer.agent_wallet}" if signer.agent_wallet else ""
     asked = f"{what}\n  for account {signer.account} on {args.network} ({report.url}){agent}"
     try:
-        asyncio.run(_end_of(args, terminal, signer, report, asked, call))
+        if asyncio.run(_interrupted(_end_of(args, terminal, signer, report, asked, call))):
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         if report.took_ms is not None:
             return _STATUS[report.fate]  # it had ended, and was told
@@ -224,6 +226,29 @@ def _send(
         report.reason = f"a bug of pacifica_fast: {type(error).__name__}"
         _tell(args, terminal, report)
     return _STATUS[report.fate]
+
+
+async def _interrupted(work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work; True if Ctrl-C ended it.
+
+    Between two callbacks of the loop: asyncio's own handler cancels in the middle of one, and what
+    comes of that may be a traceback on stderr.
+    """
+    task, pressed = asyncio.ensure_future(work), False
+
+    def press() -> None:
+        nonlocal pressed
+        pressed = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, press)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not pressed:
+            raise
+        return True
+    return False
 
 
 async def _end_of(
