@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Connections with nothing of ours on them: what a ``write`` costs, and nothing else."""
+"""What a ``write`` costs, and nothing else."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,10 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from benchmarks.server import Server
+from pacifica_fast import Signer
+from pacifica_fast.asyncio.client import Client
+from pacifica_fast.asyncio.link import Link
+from pacifica_fast.endpoint import HEARTBEAT, MAX_MESSAGE, OPEN_TIMEOUT, TIMEOUT, Endpoint
 
 
 def masked(text: bytes) -> bytes:
@@ -33,6 +38,33 @@ async def websocket(
         server.url(tls=tls, path=path), ssl=context, proxy=None, **options
     ) as connection:
         yield connection
+
+
+@asynccontextmanager
+async def client(server: Server, signer: Signer, *, tls: bool) -> AsyncIterator[Client]:
+    """Our own client, but on the loop's own transport, also where that has to encrypt.
+
+    Between a reply and the next cancel there happens here what happens there: what differs is the
+    sending alone.
+    """
+    endpoint = Endpoint.checked(
+        server.url(tls=tls),
+        timeout=TIMEOUT,
+        ssl=server.context() if tls else None,
+        api_key=None,
+        heartbeat=HEARTBEAT,
+        open_timeout=OPEN_TIMEOUT,
+        max_size=MAX_MESSAGE,
+    )
+    bare = Client(signer, endpoint)
+    link = bare._link = Link(endpoint.websocket(), None, bare._message, bare._lost, max_unsent=0)
+    uri = endpoint.uri
+    await asyncio.get_running_loop().create_connection(
+        lambda: link, uri.host, uri.port, ssl=endpoint.ssl, server_hostname=uri.host if tls else None
+    )
+    await link.opened
+    async with bare:
+        yield bare
 
 
 @contextmanager

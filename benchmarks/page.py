@@ -168,7 +168,7 @@ def _details(results: Results, experiment: Experiment, rows: Sequence[Figures]) 
         _cells(
             [
                 f'<i class="dot {family(row.name)}"></i>{escape(row.name)}'
-                + ("" if row.right else ' <span class="chip not-met">wrong output</span>'),
+                + (f' <span class="chip not-met">wrong: {escape(row.wrong)}</span>' if row.wrong else ""),
                 *(row.quantile(q, experiment.unit) for q, _ in QUANTILES),
                 f"{len(row.samples):,}",
                 f"<b>{digits(row.times.median)}</b> "

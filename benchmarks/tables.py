@@ -36,7 +36,8 @@ class Figures:
     name: str
     samples: list[float]
     times: Ratio
-    right: bool
+    wrong: str
+    """What was wrong with its output; empty if nothing was."""
 
     def quantile(self, q: float, unit: str) -> str:
         """Where so few calls can say it: there must be ten beyond a quantile far out."""
@@ -70,7 +71,7 @@ def figures(results: Results, experiment: Experiment) -> list[Figures]:
         rounds = results.row(experiment.key, name)
         samples = [value for calls in rounds for value in calls]
         if samples:
-            rows.append(Figures(name, samples, ratio(base, rounds), name not in wrong))
+            rows.append(Figures(name, samples, ratio(base, rounds), wrong.get(name, "")))
     return rows
 
 
@@ -164,7 +165,7 @@ def _experiment(results: Results, experiment: Experiment) -> str:
         head,
         [
             [
-                row.name if row.right else f"{row.name} (WRONG OUTPUT)",
+                f"{row.name} (WRONG: {row.wrong})" if row.wrong else row.name,
                 *(row.quantile(q, experiment.unit) for q, _ in QUANTILES),
                 row.told,
             ]

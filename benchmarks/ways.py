@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -28,7 +28,7 @@ from benchmarks.measure import REST, frozen_gc, in_turn
 from benchmarks.results import Round
 from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
 from pacifica_fast import Signer
-from pacifica_fast.asyncio import connect
+from pacifica_fast.asyncio import Pending, connect
 from pacifica_fast.sync import connect as connect_blocking
 
 ASYNCIO, UVLOOP, BLOCKING = "asyncio", "uvloop", "blocking"
@@ -77,7 +77,7 @@ class Ways:
         way has all its calls in a row, else the ways take turns call by call."""
         self.started = 0
         """When the last call began, on the clock that all processes share."""
-        self._arm_ahead: dict[str, Callable[[int], None]] = {}
+        self._ahead: dict[str, Callable[[int], None]] = {}
         self._checked: Counter[str] = Counter()
         self._wrong: Counter[str] = Counter()
         self._recorder = recorder
@@ -98,8 +98,8 @@ class Ways:
 
     async def measure_receipts(self, names: Sequence[str], calls: int) -> tuple[Round, Round]:
         """The same, and from when each call began until the exchange had the request."""
-        for name in set(names) & set(self._arm_ahead):
-            self._arm_ahead[name](calls)
+        for name in set(names) & set(self._ahead):
+            self._ahead[name](calls)
         self.prepared.wait()
         self.exchange.received()
         sending: Round = {name: [] for name in names}
@@ -131,11 +131,44 @@ class Ways:
     # The floors.
 
     async def floor(self, stack: AsyncExitStack) -> None:
-        """``transport.write`` of the loop's own transport, and ``ws.send()`` beside it."""
+        """``transport.write`` of the loop's own transport."""
+        client = await stack.enter_async_context(
+            floors.client(self.exchange, self.deterministic, tls=self._tls)
+        )
+        session, link = client._session, client._link
+        assert link is not None  # it is open
+        assert link._transport is not None
+        write = link._transport.write
+        ahead: deque[tuple[Pending[Any], bytes]] = deque()
+
+        def build_ahead(calls: int) -> None:
+            while len(ahead) < calls:
+                pending = session.take()
+                frame = self.deterministic.cancel_order_frame(
+                    SYMBOL, ORDER_ID, None, None, None, pending.number
+                )
+                ahead.append((pending, frame))
+
+        async def send() -> int:
+            build_ahead(1)
+            pending, frame = ahead.popleft()
+            await asyncio.sleep(self.rest)
+            start = self.started = perf_counter_ns()
+            write(frame)
+            taken = perf_counter_ns() - start
+            session.sent(pending, "cancel_order", monotonic())
+            await pending
+            return taken
+
+        self._ahead[row(self._loop_name, FLOOR)] = build_ahead
+        self.sends[row(self._loop_name, FLOOR)] = send
+
+    async def send(self, stack: AsyncExitStack) -> None:
+        """``ws.send()`` of what was built before."""
         connection = await stack.enter_async_context(
             floors.websocket(self.exchange, tls=self._tls, compression=None)
         )
-        write, text = partial(connection.transport.write, self._frame), self._request.decode()
+        text = self._request.decode()
 
         async def send() -> int:
             await asyncio.sleep(self.rest)
@@ -145,9 +178,7 @@ class Ways:
             await connection.recv()
             return taken
 
-        self._add(row(self._loop_name, FLOOR), lambda: write, lambda _: connection.recv())
-        if self._loop_name == ASYNCIO:
-            self.sends[SEND] = send
+        self.sends[SEND] = send
 
     async def blocking_floor(self, stack: AsyncExitStack) -> None:
         """``socket.send``, or that of an ``SSLSocket``, that no other thread reads from."""
@@ -215,7 +246,7 @@ class Ways:
             return ahead.popleft()
 
         self.clients[client] = deterministic
-        self._arm_ahead[row(client, ARMED)] = arm_ahead
+        self._ahead[row(client, ARMED)] = arm_ahead
         self._add(row(client, ARMED), armed, reply, blocking=blocking)
         for speed, of in ((PREPARED, prepared), (DETERMINISTIC, deterministic)):
             cancel = partial(of.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
@@ -338,6 +369,7 @@ class Ways:
 Open = Callable[[Ways, AsyncExitStack], Awaitable[None]]
 ALL: tuple[Open, ...] = (
     Ways.floor,
+    Ways.send,
     Ways.ours,
     Ways.blocking_floor,
     Ways.blocking,

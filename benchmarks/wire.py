@@ -19,7 +19,6 @@ from benchmarks.ways import (
     NOT_INSTALLED,
     SDK,
     SDK_PLAIN,
-    SEND,
     UVLOOP,
     Ways,
     opened,
@@ -102,7 +101,7 @@ async def _market(recorder: Recorder) -> None:
         floors.websocket(ways.exchange, tls=True, path=server.FEED, compression=None) as feed,
     ):
         reading = asyncio.ensure_future(_read(feed))
-        names = [name for name in ways.sends if name not in (SEND, SDK_PLAIN)]
+        names = [name for name in ways.sends if name != SDK_PLAIN]
         for number in recorder.rounds():
             _, receipt = await ways.measure_receipts(in_turn(names, number), CALLS)
             recorder.save(receipt)
@@ -145,7 +144,7 @@ async def _idle(recorder: Recorder) -> None:
     idle = 0.3 if recorder.scale.quick else IDLE
     recorder.fact("idle", f"{idle:g} s")
     async with opened(recorder, (Ways.floor, Ways.ours, Ways.warm), tls=True) as ways:
-        names = [name for name in ways.sends if name != SEND]
+        names = list(ways.sends)
         for number in recorder.rounds():
             samples: Round = {}
             for name in in_turn(names, number):

@@ -48,7 +48,7 @@ class Pending:
         self.renew: Callable[[Any], bool] | None = None
         """What a driver does, once, if the exchange will not have a signature made ahead of time:
         sign afresh, send under another id, and say whether that was possible."""
-        self.operation = ""
+        self.operation = "cancel_order"
         self.actions = 0
         self.sent_at = 0.0
         self.settled_at = 0.0
@@ -88,9 +88,11 @@ class Session(Generic[P]):
     the session lets the line be silent before it wants to ping.
 
     Sending is in three steps, so that little but the write lies between the decision and
-    the wire: :meth:`take` (a request made beforehand; build its text with its number),
-    :meth:`sent`, write. More are made when replies arrive and as time passes. :meth:`take` and
-    :meth:`refill` are safe from any thread; everything else is the driver's to serialise.
+    the wire: :meth:`take` (a request made beforehand; build its text with its number), write,
+    :meth:`sent`, or the same by hand: set ``sent_at``, append to :attr:`just_sent`. No message may
+    be received in between. More requests are made when replies arrive and as time passes.
+    :meth:`take` and :meth:`refill` are safe from any thread; everything else is the driver's to
+    serialise.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Session(Generic[P]):
         self._make_pending = make_pending
         self._numbers: Iterator[int] = iter(())
         self._ring: deque[P] = deque()
+        self.just_sent: deque[P] = deque()
+        """What was sent and is not registered yet: that can wait until something happens."""
         # By request id, in the order in which they were sent.
         self._in_flight: dict[str, P] = {}
         # An error without id may explain a request that gets no reply.
@@ -119,14 +123,14 @@ class Session(Generic[P]):
             return self._make_pending(self._number())
 
     def sent(self, pending: P, operation: str, now: float, actions: int = 0) -> None:
-        """``pending`` is about to be written."""
+        """``pending`` was written."""
         pending.operation = operation
         pending.actions = actions
-        pending.sent_at = self.last_sent = now
-        self._in_flight[pending.id] = pending
+        pending.sent_at = now
+        self.just_sent.append(pending)
 
     def sent_many(self, pendings: Iterable[P], operation: str, now: float) -> None:
-        """All of them are about to be written, in one piece."""
+        """All of them were written, in one piece."""
         for pending in pendings:
             self.sent(pending, operation, now)
 
@@ -143,8 +147,16 @@ class Session(Generic[P]):
             number = next(self._numbers, None)
         return number
 
+    def _register(self) -> None:
+        just_sent = self.just_sent
+        while just_sent:
+            pending = just_sent.popleft()
+            self.last_sent = pending.sent_at
+            self._in_flight[pending.id] = pending
+
     def settle(self, pending: P, outcome: Ack | Exception, now: float) -> bool:
         """End a request that was sent; False if it had ended before."""
+        self._register()
         if self._in_flight.pop(pending.id, None) is None:
             return False
         pending._settle(outcome, now)
@@ -154,6 +166,7 @@ class Session(Generic[P]):
 
     def receive(self, text: bytes, now: float) -> dict[str, Any] | None:
         """Take a message of the exchange; returned if it is for a channel and not a reply."""
+        self._register()
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -194,6 +207,7 @@ class Session(Generic[P]):
 
     def renumber(self, pending: P) -> None:
         """Give a request another id, for it to be sent again."""
+        self._register()
         self._in_flight.pop(pending.id, None)
         fresh = self.take()
         pending.number, pending.id = fresh.number, fresh.id
@@ -202,6 +216,7 @@ class Session(Generic[P]):
 
     def tick(self, now: float) -> bytes | None:
         """End what has waited too long; return the ping if one is due. Call it often enough."""
+        self._register()
         self._expire(now)
         self.refill()
         if now - self.last_sent >= self.heartbeat:
@@ -228,4 +243,10 @@ class Session(Generic[P]):
 
     def in_flight(self) -> list[P]:
         """The requests that were sent and have not ended, oldest first."""
+        self._register()
         return list(self._in_flight.values())
+
+    @property
+    def in_flight_count(self) -> int:
+        """How many those are; from any thread."""
+        return len(self._in_flight) + len(self.just_sent)

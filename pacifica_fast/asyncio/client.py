@@ -138,7 +138,8 @@ class Client(Arming[Pending[Any]]):
                 symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
             )
         )
-        session.sent(pending, "cancel_order", monotonic())
+        pending.sent_at = monotonic()
+        session.just_sent.append(pending)
         return pending
 
     async def cancel_order(
@@ -257,7 +258,7 @@ class Client(Arming[Pending[Any]]):
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "not connected"
-        return f"<Client {self.signer.account} {state} in_flight={len(self._session.in_flight())}>"
+        return f"<Client {self.signer.account} {state} in_flight={self._session.in_flight_count}>"
 
     # Inside.
 
@@ -298,7 +299,8 @@ class Client(Arming[Pending[Any]]):
             return self._fire_afresh(link, armed)
         link.put(self._store.view[:size])
         armed._pending = None
-        self._session.sent(pending, "cancel_order", monotonic())
+        pending.sent_at = monotonic()
+        self._session.just_sent.append(pending)
         self._fired.append(armed)
         return pending
 

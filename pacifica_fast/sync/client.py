@@ -107,7 +107,6 @@ class Client(Arming[Pending[Any]]):
         )
         self._link, messages = _open(endpoint)
         self._reader = Reader(self._link, self._session, min(endpoint.timeout, endpoint.heartbeat) / 20)
-        self._sent = self._reader.sent
         # Not at exit: the reader's own hook closes all connections at once.
         weakref.finalize(self, self._reader.stop).atexit = False
         self._reader.start(messages)
@@ -134,7 +133,7 @@ class Client(Arming[Pending[Any]]):
         frame = self.signer.cancel_order_frame(
             symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
         )
-        self._send(pending, frame, "cancel_order")
+        self._send(pending, frame)
         return pending
 
     def cancel_order(
@@ -164,7 +163,7 @@ class Client(Arming[Pending[Any]]):
         expiry_window: int | None = None,
     ) -> CancelAllAck:
         """Cancel all orders of ``symbol``, or of every symbol."""
-        pending: Pending[CancelAllAck] = self._taken()
+        pending: Pending[CancelAllAck] = self._taken("cancel_all_orders")
         request = self.signer.cancel_all_orders(
             symbol=symbol,
             exclude_reduce_only=exclude_reduce_only,
@@ -172,7 +171,7 @@ class Client(Arming[Pending[Any]]):
             expiry_window=expiry_window,
             number=pending.number,
         )
-        self._send(pending, frame_of(request.text), "cancel_all_orders")
+        self._send(pending, frame_of(request.text))
         return pending.result()
 
     def batch_cancel(
@@ -186,11 +185,12 @@ class Client(Arming[Pending[Any]]):
 
         The acknowledgement is of the batch: look at the ``success`` of each result.
         """
-        pending: Pending[BatchAck] = self._taken()
+        pending: Pending[BatchAck] = self._taken("batch_orders")
         request = self.signer.batch_cancel(
             cancels, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(pending, frame_of(request.text), "batch_orders", len(cancels))
+        pending.actions = len(cancels)
+        self._send(pending, frame_of(request.text))
         return pending.result()
 
     def request(
@@ -202,11 +202,11 @@ class Client(Arming[Pending[Any]]):
         expiry_window: int | None = None,
     ) -> Ack:
         """Any operation of the websocket: ``create_order``, ``edit_order``, ..."""
-        pending: Pending[Ack] = self._taken()
+        pending: Pending[Ack] = self._taken(operation)
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(pending, frame_of(request.text), operation)
+        self._send(pending, frame_of(request.text))
         return pending.result()
 
     # The connection.
@@ -238,22 +238,21 @@ class Client(Arming[Pending[Any]]):
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "not connected"
-        in_flight = len(self._session.in_flight()) + len(self._sent)
-        return f"<Client {self.signer.account} {state} in_flight={in_flight}>"
+        return f"<Client {self.signer.account} {state} in_flight={self._session.in_flight_count}>"
 
     # Inside.
 
-    def _taken(self) -> Pending[Any]:
+    def _taken(self, operation: str) -> Pending[Any]:
         if not self._link.ready:
             raise NotSent(self._link.why_not_ready())
-        return self._session.take()
+        pending = self._session.take()
+        pending.operation = operation
+        return pending
 
     def _send(
         self,
         pending: Pending[Any] | None,
         frame: bytes,
-        operation: str,
-        actions: int = 0,
         armed: Armed[Pending[Any]] | None = None,
     ) -> Pending[Any] | None:
         """Send a request in one turn; with ``armed`` the one signed ahead, or None if that is spent.
@@ -284,7 +283,8 @@ class Client(Arming[Pending[Any]]):
             if pending is None:
                 return None
             link.put(frame, pending)
-            self._sent.append((pending, operation, monotonic(), actions))
+            pending.sent_at = monotonic()
+            self._session.just_sent.append(pending)
             if armed is not None:
                 self._fired.append(armed)
         except NotSent:
@@ -304,11 +304,11 @@ class Client(Arming[Pending[Any]]):
             raise NotSent(self._link.why_not_ready())
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
-        pending = self._send(None, b"", "cancel_order", 0, armed)
+        pending = self._send(None, b"", armed)
         if pending is None:
             self._disarm(armed)
-            pending = self._taken()
-            self._send(pending, self._frame_of(armed, pending.number), "cancel_order")
+            pending = self._taken("cancel_order")
+            self._send(pending, self._frame_of(armed, pending.number))
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
@@ -322,7 +322,6 @@ class Client(Arming[Pending[Any]]):
                     raise NotSent(link.why_not_ready())
                 try:
                     data = link.put(frames, None)
-                    self._reader.register()
                     self._session.sent_many(pendings, "cancel_order", monotonic())
                     unsent = link.unsent_from(len(frames), data)
                 except NotSent:

@@ -11,7 +11,6 @@ import atexit
 import logging
 import os
 import select
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
@@ -21,7 +20,7 @@ from typing import Any
 
 from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import NotSent
-from pacifica_fast.session import Pending, Session
+from pacifica_fast.session import Session
 from pacifica_fast.switching import SwitchAdvice
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.sync.link import Ended, Link
@@ -46,9 +45,6 @@ class Reader:
     """
 
     def __init__(self, link: Link, session: Session[Any], tick_interval: float) -> None:
-        self.sent: deque[tuple[Pending, str, float, int]] = deque()
-        """What was sent, as arguments of ``Session.sent``. To append it is all a sender does, in its
-        turn; it is registered in the next one, before any reply is looked at or any time is up."""
         self._link = link
         self._session = session
         # One sweeper for all deadlines. It adds at most this to a timeout.
@@ -70,12 +66,6 @@ class Reader:
             self._link.drop("the connection did not come about")
             raise
 
-    def register(self) -> None:
-        """Tell the session what was sent. In somebody's turn."""
-        sent = self.sent
-        while sent:
-            self._session.sent(*sent.popleft())
-
     def stop(self) -> bool:
         """Have the connection closed, and do not wait for it. May be called from anywhere.
 
@@ -95,7 +85,6 @@ class Reader:
     def abandon(self) -> None:
         """In a forked child: what was in flight is the parent's to know."""
         self._link.abandon(FORKED)
-        self.register()
         self._session.lost(FORKED, monotonic())
 
     # Inside the thread.
@@ -104,7 +93,6 @@ class Reader:
     def _turn(self) -> Iterator[None]:
         self._link.stand_back()
         with self._link.turn():
-            self.register()
             yield
 
     def _run(self) -> None:
