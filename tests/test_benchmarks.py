@@ -227,7 +227,8 @@ class TestCommand:
         results.note("wire, TLS", "wrong", who, "the output is not right")
         results.close()
         assert command.main(["--report", "--out", str(tmp_path)]) == status
-        assert "wrong output" in (tmp_path / "report.html").read_text()
+        assert "wrong: the output is not right" in (tmp_path / "report.html").read_text()
+        assert "(WRONG: the output is not right)" in (tmp_path / "report.md").read_text()
 
     def test_interrupted_it_reports_on_what_there_is(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -296,7 +297,7 @@ class TestReport:
     def test_few_calls_have_no_tail(self) -> None:
         def told(calls: int) -> str:
             samples = [float(n) for n in range(calls)]
-            return tables.Figures("a", samples, ratio([samples], [samples]), True).quantile(0.99, "ns")
+            return tables.Figures("a", samples, ratio([samples], [samples]), "").quantile(0.99, "ns")
 
         assert told(99) == tables.MISSING
         assert told(101) == "99.0 ns"
