@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import multiprocessing
+from collections import deque
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 from time import perf_counter_ns
 from typing import Any
@@ -16,8 +18,10 @@ from benchmarks.experiment import Experiment, Recorder
 from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
 from benchmarks.results import Round
 from benchmarks.sample import MESSAGE_BYTES, ORDER_ID, SEED, SIGNATURE_TEXT, SYMBOL
-from benchmarks.ways import ARMED, ASYNCIO, Ways, opened, row, sdk_request
+from benchmarks.ways import ASYNCIO, Ways, opened, row, sdk_request
 from pacifica_fast import Keypair, Signer
+from pacifica_fast.armed import Armed
+from pacifica_fast.asyncio import Client
 
 PULLS = (1, 10, 100)
 PULL, SDK_PULL = "pull of {} armed", "SDK: {} cancels"
@@ -76,6 +80,7 @@ async def _measure_pulls(recorder: Recorder) -> None:
 
 
 CROWDS = (10, 100, 1_000, 10_000)
+CALLS = 4
 
 
 def _armed(recorder: Recorder) -> None:
@@ -83,19 +88,30 @@ def _armed(recorder: Recorder) -> None:
 
 
 async def _measure_armed(recorder: Recorder) -> None:
-    async with opened(recorder, (Ways.ours,), tls=True) as ways:
-        client = ways.clients[ASYNCIO]
-        order_ids = itertools.count(10 * ORDER_ID)
-        crowd: list[Any] = []
+    """A client for every size of crowd, and all of them there all the time; the eldest is fired."""
+    async with opened(recorder, (), tls=True) as ways, AsyncExitStack() as stack:
+        order_ids = itertools.count(ORDER_ID)
+        crowds: dict[int, tuple[Client, deque[Armed[Any]]]] = {}
+        for size in CROWDS:
+            client = await stack.enter_async_context(ways.client(ways.deterministic))
+            armed = deque(client.arm(SYMBOL, order_id=next(order_ids)) for _ in range(size))
+            crowds[size] = client, armed
         for number in recorder.rounds():
+            ways.exchange.received()
             samples: Round = {}
             for size in in_turn(CROWDS, number):
-                while len(crowd) < size:
-                    crowd.append(client.arm(SYMBOL, order_id=next(order_ids)))
-                while len(crowd) > size:
-                    crowd.pop().disarm()
-                fired = await ways.measure([row(ASYNCIO, ARMED)], 4)
-                samples[f"one of {size:,} armed"] = fired[row(ASYNCIO, ARMED)]
+                client, armed = crowds[size]
+                label = f"one of {size:,} armed"
+                samples[label] = []
+                for _ in range(CALLS):
+                    fire = armed.popleft().fire
+                    await asyncio.sleep(REST)
+                    start = perf_counter_ns()
+                    pending = fire()
+                    samples[label].append(perf_counter_ns() - start)
+                    await pending
+                ways.check([label] * CALLS)
+                armed.extend(client.arm(SYMBOL, order_id=next(order_ids)) for _ in range(CALLS))
             recorder.save(samples)
 
 
@@ -179,7 +195,8 @@ def experiments() -> list[Experiment]:
         Experiment(
             "armed",
             "fire() against the number of armed orders, TLS",
-            "The background thread signs them all anew meanwhile, every third of their window.",
+            f"After {REST * 1e3:g} ms of rest, the one armed longest. The background thread signs them all "
+            "anew meanwhile, every third of their window.",
             20,
             0.5,
             _armed,

@@ -192,11 +192,14 @@ class Ways:
 
     # Ours.
 
+    def client(self, signer: Signer, **options: Any) -> connect:
+        """Another asyncio client, to be entered."""
+        return connect(signer, url=self._url, ssl=self._context, **options)
+
     async def ours(self, stack: AsyncExitStack) -> None:
         """The asyncio client, on whichever loop runs."""
-        options: dict[str, Any] = {"url": self._url, "ssl": self._context}
-        prepared = await stack.enter_async_context(connect(self.prepared, **options))
-        deterministic = await stack.enter_async_context(connect(self.deterministic, **options))
+        prepared = await stack.enter_async_context(self.client(self.prepared))
+        deterministic = await stack.enter_async_context(self.client(self.deterministic))
 
         async def reply(pending: Any) -> None:
             await pending
@@ -205,9 +208,7 @@ class Ways:
 
     async def warm(self, stack: AsyncExitStack) -> None:
         """The asyncio client with ``keep_warm``."""
-        client = await stack.enter_async_context(
-            connect(self.prepared, url=self._url, ssl=self._context, keep_warm=0.01)
-        )
+        client = await stack.enter_async_context(self.client(self.prepared, keep_warm=0.01))
         cancel = partial(client.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
 
         async def reply(pending: Any) -> None:

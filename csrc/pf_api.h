@@ -317,11 +317,13 @@ int pf_armed_drop( const pf_armed_store *store, int64_t handle );
 
 int pf_armed_counts( const pf_armed_store *store, uint64_t *armed, uint64_t *resigned );
 
-/* pf_send hands len bytes to the socket fd without ever waiting, and
+/* pf_send hands len bytes to the socket *fd without ever waiting, and
    without SIGPIPE where the system can.  Returns how many the kernel
-   took, 0 if it takes none just now, or minus errno: then it took none. */
+   took, 0 if it takes none just now, or minus errno: then it took none.
+   Whoever closes the socket puts -1 there first: the number of a closed
+   descriptor is soon another's. */
 
-int64_t pf_send( int fd, const char *data, size_t len );
+int64_t pf_send( const int *fd, const char *data, size_t len );
 
 /* Any other operation; see pf_operation.h.  json is the payload, an
    object.  pf_operation_bound is a capacity that suffices.  pf_sign_data

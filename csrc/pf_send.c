@@ -13,10 +13,10 @@
 #endif
 
 int64_t
-pf_send( int fd, const char *data, size_t len ) {
+pf_send( const int *fd, const char *data, size_t len ) {
   ssize_t taken;
   do {
-    taken = send( fd, data, len, FLAGS );
+    taken = send( *fd, data, len, FLAGS );
   } while( taken < 0 && errno == EINTR );
   if( taken >= 0 ) {
     return taken;

@@ -201,9 +201,10 @@ class Session(Generic[P]):
         if renew is None or not is_about_signature(outcome):
             return False
         logger.warning("a cancel signed ahead of time was refused (%s): signing it afresh", outcome)
-        renewed = renew(pending)
-        self._in_flight.setdefault(pending.id, pending)
-        return renewed
+        try:
+            return renew(pending)
+        finally:  # whatever happened, it has not ended, and is somebody's
+            self._in_flight.setdefault(pending.id, pending)
 
     def renumber(self, pending: P) -> None:
         """Give a request another id, for it to be sent again."""

@@ -267,6 +267,23 @@ def test_a_late_reply_settles_nothing() -> None:
         pending.outcome()
 
 
+def test_a_request_whose_renewal_was_interrupted_still_ends() -> None:
+    session = new_session(timeout=5.0)
+    pending = send(session, now=1.0)
+
+    def renew(it: Pending) -> bool:
+        session.renumber(it)
+        raise KeyboardInterrupt
+
+    pending.renew = renew
+    with pytest.raises(KeyboardInterrupt):
+        session.receive(reply(pending, code=400, error="Invalid message"), 2.0)
+    assert not pending.done
+    session.tick(7.0)
+    with pytest.raises(OutcomeUnknown, match="no reply within 5 s"):
+        pending.outcome()
+
+
 def test_a_lost_connection_ends_everything_in_flight() -> None:
     session = new_session()
     pendings = [send(session) for _ in range(100)]

@@ -19,10 +19,10 @@ test_all_of_it( void ) {
   int  ends[2];
   char got[8] = { 0 };
   open_pair( ends );
-  CHECK( pf_send( ends[0], "cancel", 6 ) == 6 );
+  CHECK( pf_send( &ends[0], "cancel", 6 ) == 6 );
   CHECK( read( ends[1], got, sizeof( got ) ) == 6 );
   CHECK( memcmp( got, "cancel", 6 ) == 0 );
-  CHECK( pf_send( ends[0], "", 0 ) == 0 );
+  CHECK( pf_send( &ends[0], "", 0 ) == 0 );
   CHECK( close( ends[0] ) == 0 );
   CHECK( close( ends[1] ) == 0 );
 }
@@ -40,7 +40,7 @@ test_a_part_and_then_nothing( void ) {
   check_fill( &state, data, sizeof( data ) );
   open_pair( ends );
   for( ;; ) {
-    int64_t const taken = pf_send( ends[0], data + sent, sizeof( data ) - sent );
+    int64_t const taken = pf_send( &ends[0], data + sent, sizeof( data ) - sent );
     CHECK( taken >= 0 );
     if( !taken ) {
       break;
@@ -49,7 +49,7 @@ test_a_part_and_then_nothing( void ) {
     CHECK( sent < sizeof( data ) );
   }
   CHECK( sent > 0 );
-  CHECK( pf_send( ends[0], data + sent, 1 ) == 0 );
+  CHECK( pf_send( &ends[0], data + sent, 1 ) == 0 );
   CHECK( close( ends[0] ) == 0 );
   for( ssize_t n; ( n = read( ends[1], got + seen, sizeof( got ) - seen ) ) != 0; seen += (size_t)n ) {
     CHECK( n > 0 );
@@ -65,12 +65,13 @@ test_errors( void ) {
   open_pair( ends );
   CHECK( close( ends[1] ) == 0 );
   CHECK( signal( SIGPIPE, SIG_DFL ) != SIG_ERR ); /* it would end this process */
-  CHECK( pf_send( ends[0], "cancel", 6 ) == -EPIPE );
+  CHECK( pf_send( &ends[0], "cancel", 6 ) == -EPIPE );
   CHECK( close( ends[0] ) == 0 );
-  CHECK( pf_send( ends[0], "cancel", 6 ) == -EBADF );
-  CHECK( pf_send( -1, "cancel", 6 ) == -EBADF );
+  CHECK( pf_send( &ends[0], "cancel", 6 ) == -EBADF );
+  ends[0] = -1;
+  CHECK( pf_send( &ends[0], "cancel", 6 ) == -EBADF );
   CHECK( pipe( ends ) == 0 );
-  CHECK( pf_send( ends[1], "cancel", 6 ) == -ENOTSOCK );
+  CHECK( pf_send( &ends[1], "cancel", 6 ) == -ENOTSOCK );
 }
 
 int

@@ -89,6 +89,9 @@ class Pending(session.Pending, Generic[A]):
 class Client(Arming[Pending[Any]]):
     """A connection to the exchange, made by :class:`connect`. Belongs to one event loop.
 
+    Not for handlers of ``signal.signal``, which come in the middle of anything, a cancel's own
+    sending too: ``loop.add_signal_handler`` is.
+
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
     argument, :class:`NotSent` when the link cannot take the request now,
     :class:`KeyClosed`, and :class:`WrongThread` when called from another thread than the
@@ -367,16 +370,16 @@ class Client(Arming[Pending[Any]]):
             async with asyncio.timeout(open_timeout):
                 await self._loop.create_connection(lambda: link, uri.host, uri.port, **options)
                 await link.opened
+            self._link = link
         except TimeoutError:
             raise ConnectionFailed("timeout", f"not open within {open_timeout:g} s") from None
         except OSError as error:
             raise ConnectionFailed("connect", str(error)) from error
         finally:
-            if not link.ready:
+            if self._link is not link:
                 link.abort("the connection did not come about")
-                if link.opened.done() and not link.opened.cancelled():
+                if not link.opened.cancel() and not link.opened.cancelled():
                     link.opened.exception()  # seen: it is raised already, or something earlier is
-        self._link = link
         self._tick()
         if self._keep_warm:
             self._warm()

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from websockets.exceptions import InvalidStatus
 
-from pacifica_fast._sodium import lib
+from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket
@@ -50,7 +52,7 @@ class Link(asyncio.Protocol):
         self._max_unsent = max_unsent
         self._transport: asyncio.Transport | None = None
         self._encrypt = None if tls is None else tls.encrypt
-        self._socket: socket.socket | None = None
+        self._descriptor: weakref.finalize[Any, Any] | None = None
         self._send: Callable[[bytes, int], int] = self._queue
         """As ``pf_send``: how many bytes were taken, or minus errno."""
         self._writable = True
@@ -70,17 +72,18 @@ class Link(asyncio.Protocol):
         What the kernel does not take goes when it does. Raises :class:`NotSent`, and then no byte
         has left or ever will.
         """
-        data = frames
-        if self._encrypt is not None:
-            try:
-                data = self._encrypt(frames)
-            except ssl.SSLError as error:
-                raise self._broken(f"tls: {reason_of(error)}") from error
-        taken = self._send(data, len(data))
-        if taken != len(data):
-            if taken < 0:
-                raise self._broken(f"connection lost: {os.strerror(-taken)}")
-            self._queue(data[taken:])
+        try:
+            data = frames if self._encrypt is None else self._encrypt(frames)
+            taken = self._send(data, len(data))
+            if taken > 0 and taken != len(data):
+                self._queue(data[taken:])
+        except ssl.SSLError as error:
+            raise self._broken(f"tls: {reason_of(error)}") from error
+        except BaseException:  # a signal handler's: who knows how much of the frame is on its way
+            self.abort("interrupted while sending")
+            raise
+        if taken <= 0:
+            self._refused(data, -taken)
         return data
 
     def why_not_ready(self) -> str:
@@ -119,9 +122,10 @@ class Link(asyncio.Protocol):
     def abort(self, reason: str) -> None:
         """Drop the connection at once."""
         self._failure = self._failure or reason
+        self.ready = False
         if self._transport is not None:
-            self._transport.abort()
-        self._update()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._transport.abort()
 
     # Callbacks of the transport.
 
@@ -129,15 +133,19 @@ class Link(asyncio.Protocol):
         # uvloop's is one in all but name.
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=self._max_unsent, low=0)
+        sock = transport.get_extra_info("socket")
         # The same connection by a descriptor of ours: pf_send costs less than the transport's
         # write(), keeps the GIL, and says what the kernel took, or why it did not.
-        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = sock
+        try:
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            descriptor = ffi.new("int *", os.dup(sock.fileno()))
+        except OSError as error:
+            self._fail("connect", str(error))
+            return
+        self._descriptor = weakref.finalize(self, _close, descriptor)
         if not self._max_unsent:  # else something may be waiting in the transport
-            self._send = partial(lib.pf_send, sock.fileno())
+            self._send = partial(lib.pf_send, descriptor)
         if self._tls is not None:
             transport.write(self._tls.start())
         else:
@@ -179,8 +187,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._send = self._queue
-        if self._socket is not None:
-            self._socket.close()  # the peer sees the end when both descriptors are closed
+        if self._descriptor is not None:
+            self._descriptor()  # the peer sees the end when both are closed
         if exc is not None and not self._failure:
             self._failure = f"connection lost: {exc}"
         if not self._failure:
@@ -240,6 +248,17 @@ class Link(asyncio.Protocol):
         self._transport.write(data)
         return len(data)
 
+    def _refused(self, data: bytes, error: int) -> None:
+        """The kernel took nothing: for a reason, or because it is full."""
+        if error:
+            raise self._broken(f"connection lost: {os.strerror(error)}")
+        self._queue(data)
+
     def _broken(self, reason: str) -> NotSent:
         self.abort(reason)
         return NotSent(self._failure)
+
+
+def _close(descriptor: Any) -> None:
+    number, descriptor[0] = descriptor[0], -1
+    os.close(number)

@@ -260,7 +260,7 @@ class Client(Arming[Pending[Any]]):
         A turn as :meth:`Link.turn` has it, written out: what lies between decision and wire.
         """
         link, me = self._link, get_ident()
-        free = link.free
+        free, writing = link.free, False
         while True:
             try:
                 del free[0]
@@ -282,15 +282,15 @@ class Client(Arming[Pending[Any]]):
                     pending = None
             if pending is None:
                 return None
+            writing = True
             link.put(frame, pending)
             pending.sent_at = monotonic()
             self._session.just_sent.append(pending)
             if armed is not None:
                 self._fired.append(armed)
-        except NotSent:
-            raise
-        except BaseException:  # Ctrl-C: who knows how much of the frame is on its way
-            link.fail("interrupted while sending")
+        except BaseException as error:
+            if writing:
+                link.interrupted(error)
             raise
         finally:
             link.owner = 0
@@ -324,10 +324,8 @@ class Client(Arming[Pending[Any]]):
                     data = link.put(frames, None)
                     self._session.sent_many(pendings, "cancel_order", monotonic())
                     unsent = link.unsent_from(len(frames), data)
-                except NotSent:
-                    raise
-                except BaseException:
-                    link.fail("interrupted while sending")
+                except BaseException as error:
+                    link.interrupted(error)
                     raise
                 if unsent is not None:
                     link.fail(PARTLY_SENT)

@@ -17,8 +17,8 @@ from time import sleep
 
 from websockets.exceptions import InvalidStatus
 
-from pacifica_fast._sodium import lib
-from pacifica_fast.errors import NotSent
+from pacifica_fast._sodium import ffi, lib
+from pacifica_fast.errors import NotSent, OutcomeUnknown
 from pacifica_fast.session import Pending
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.tls import TLS, reason_of
@@ -96,6 +96,7 @@ class Link:
 
     __slots__ = (
         "_backlog",
+        "_descriptor",
         "_encrypt",
         "_flushed",
         "_max_unsent",
@@ -136,9 +137,9 @@ class Link:
         self._websocket = websocket
         self._tls = tls
         self._encrypt = None if tls is None else tls.encrypt
-        self._send: Callable[[bytes, int], int] = partial(lib.pf_send, sock.fileno())
-        """How many bytes the kernel took, or minus errno. Only while :attr:`failed` is false: a
-        closed descriptor's number may be another's."""
+        self._descriptor = ffi.new("int *", sock.fileno())
+        self._send: Callable[[bytes, int], int] = partial(lib.pf_send, self._descriptor)
+        """How many bytes the kernel took, or minus errno."""
         self._max_unsent = max_unsent
         self._opened = False
         # What the kernel did not take; how much of it did go since; and the requests of which
@@ -250,6 +251,19 @@ class Link:
         accepted = max(len(data) - len(self._backlog), 0)
         return accepted if self._tls is None else self._tls.provably_unsent(plain_size, data, accepted)
 
+    def interrupted(self, error: BaseException) -> None:
+        """For an error that came out of :meth:`put`, or from behind it in the same turn.
+
+        If it is not :meth:`put`'s own, it came from a signal handler, Ctrl-C say, or a cancel that
+        one made: who knows how much of the frame is on its way. The link fails; what is not to be
+        taken for :class:`NotSent` is raised as :class:`OutcomeUnknown`.
+        """
+        if isinstance(error, NotSent) and self.failed:
+            return
+        self.fail("interrupted while sending")
+        if isinstance(error, NotSent):
+            raise OutcomeUnknown("interrupted while sending") from error
+
     def fail(self, reason: str) -> None:
         """Give the connection up: not a byte more leaves, and the reader will drop it."""
         self.failure = self.failure or reason
@@ -351,7 +365,7 @@ class Link:
         if in_order and self._tls is not None and self._tls.established:
             with contextlib.suppress(OSError):  # a courtesy: ssl.SSLError is one too
                 self._socket.send(self._tls.close())
-        self._socket.close()
+        self._close_socket()
         self.bell.close()
         return self.failure
 
@@ -369,10 +383,14 @@ class Link:
         self.failure = reason
         self.failed = True
         self.ready = False
-        self._socket.close()
+        self._close_socket()
         self.bell.abandon()
 
     # Inside.
+
+    def _close_socket(self) -> None:
+        self._descriptor[0] = -1  # before the number can be another's
+        self._socket.close()
 
     def _write(self, data: bytes) -> int:
         """Bytes of the protocols themselves; they wait behind whatever waits already."""

@@ -34,6 +34,7 @@ from pacifica_fast import (
 )
 from pacifica_fast._certificate import Certificate, issue
 from pacifica_fast.asyncio import Client, Pending, connect
+from pacifica_fast.asyncio.link import Link
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
 
@@ -379,6 +380,109 @@ async def test_timeout(exchange: MockExchange, signer: Signer) -> None:
         with pytest.raises(OutcomeUnknown, match="no reply"):
             await client.cancel_order("BTC", order_id=order.order_id)
         assert exchange.orders(signer.account) == []  # it had happened
+
+
+# A race of connections that is cancelled leaves a socket to the garbage collector (CPython's staggered_race).
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_connecting_can_be_cancelled_at_any_moment(exchange: MockExchange, signer: Signer) -> None:
+    """Nothing is left behind: no connection, and no exception that nobody retrieved."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    cancelled = 0
+    for moment in range(60):
+        connecting = asyncio.ensure_future(done_connecting(exchange, signer))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        try:
+            await (await connecting).close()
+        except asyncio.CancelledError:
+            cancelled += 1
+        del connecting
+    assert cancelled > 10
+    gc.collect()
+    await no_connections(exchange)
+    gc.collect()
+    assert complaints == []
+
+
+async def no_connections(exchange: MockExchange) -> None:
+    async with asyncio.timeout(5):
+        while exchange.connections:
+            await asyncio.sleep(0.001)
+
+
+async def test_connecting_cancelled_when_the_upgrade_is_accepted(
+    exchange: MockExchange, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Link._check_upgrade
+
+    def check_and_cancel(link: Link) -> None:
+        check(link)
+        if link.opened.done():
+            connecting.cancel()
+
+    monkeypatch.setattr(Link, "_check_upgrade", check_and_cancel)
+    connecting = asyncio.ensure_future(done_connecting(exchange, signer))
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await no_connections(exchange)
+
+
+async def test_connecting_without_a_free_descriptor(
+    exchange: MockExchange, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", refuse)
+        with pytest.raises(ConnectionFailed, match="Too many open files") as caught:
+            await to(exchange, signer)
+    assert caught.value.stage == "connect"
+    await no_connections(exchange)
+
+
+async def test_an_interruption_in_the_middle_of_sending_ends_the_connection(
+    exchange: MockExchange, signer: Signer
+) -> None:
+    """How much of the message went out is not known then, and the next one must not follow it."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(data: bytes, size: int) -> int:
+        raise Interrupted
+
+    async with to(exchange, signer) as client:
+        exchange.faults.drop_replies()
+        earlier = client.cancel_order_nowait("BTC", order_id=1)
+        assert client._link is not None
+        client._link._send = interrupt
+        with pytest.raises(Interrupted):
+            client.cancel_order_nowait("BTC", order_id=2)
+        with pytest.raises(NotSent, match="interrupted while sending"):
+            client.cancel_order_nowait("BTC", order_id=3)
+        with pytest.raises(OutcomeUnknown, match="interrupted while sending"):
+            await earlier
+
+
+async def test_the_number_of_a_closed_descriptor_is_never_used(signer: Signer) -> None:
+    """Whatever becomes of the link: a number that is closed may be another's by then."""
+    with MockExchange(tls=True).in_thread() as exchange:
+        async with to(exchange, signer) as client:
+            link = client._link
+            assert link is not None
+            assert link._descriptor is not None
+            send = link._send
+            link._descriptor()
+            assert send(b"x", 1) == -errno.EBADF
+            with pytest.raises(NotSent, match="Bad file descriptor"):
+                client.cancel_order_nowait("BTC", order_id=1)
+
+
+async def done_connecting(exchange: MockExchange, signer: Signer) -> Client:
+    return await to(exchange, signer)
 
 
 async def test_a_lost_connection(exchange: MockExchange, signer: Signer) -> None:

@@ -690,6 +690,37 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
     assert "signal handler" in told[0]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_signal_handler_lets_pass_is_not_taken_for_not_sent(signer: Signer, when: str) -> None:
+    with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
+        order = exchange.place(signer.account)
+        send = client._link._send
+
+        def send_and_be_interrupted(data: bytes, size: int) -> int:
+            if when == "before":
+                signal.raise_signal(signal.SIGUSR1)
+            taken = send(data, size)
+            signal.raise_signal(signal.SIGUSR1)
+            return taken
+
+        def handler() -> None:
+            client.cancel_order_nowait("BTC", order_id=7)
+
+        client._link._send = send_and_be_interrupted
+        with on_signal(handler), pytest.raises(OutcomeUnknown, match="interrupted while sending"):
+            client.cancel_order("BTC", order_id=order.order_id)
+        client._link._send = send
+        with pytest.raises(NotSent, match="interrupted while sending"):
+            client.cancel_order_nowait("BTC", order_id=order.order_id)
+
+
+def test_the_number_of_a_closed_descriptor_is_never_used(exchange: MockExchange, signer: Signer) -> None:
+    client = to(exchange, signer)
+    send = client._link._send
+    client.close()
+    assert send(b"x", 1) == -errno.EBADF
+
+
 def test_closing_in_the_middle_of_sending_does_not_wait(signer: Signer) -> None:
     """For the reader waits for its turn, which is this very thread's. It closes when it gets it."""
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
