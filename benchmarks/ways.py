@@ -208,7 +208,7 @@ class Ways:
 
     async def warm(self, stack: AsyncExitStack) -> None:
         """The asyncio client with ``keep_warm``."""
-        client = await stack.enter_async_context(self.client(self.prepared, keep_warm=0.01))
+        client = await stack.enter_async_context(self.client(self.prepared, keep_warm=0.002))
         cancel = partial(client.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
 
         async def reply(pending: Any) -> None:

@@ -226,7 +226,7 @@ def experiments() -> list[Experiment]:
             "idle",
             "the first cancel after a pause, TLS",
             f"A pause of {IDLE:g} s stands for an hour: by then caches, branch predictor and clock speed are "
-            "another's. keep_warm builds a request every 10 ms and throws it away.",
+            "another's. keep_warm builds a request every 2 ms and throws it away.",
             10,
             10.5,
             _asyncio(_idle),
