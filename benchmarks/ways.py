@@ -207,14 +207,25 @@ class Ways:
         self._add_speeds(self._loop_name, prepared, deterministic, reply)
 
     async def warm(self, stack: AsyncExitStack) -> None:
-        """The asyncio client with ``keep_warm``."""
+        """The asyncio client with ``keep_warm``, which warms its loop for everybody: in its turn alone."""
         client = await stack.enter_async_context(self.client(self.prepared, keep_warm=0.002))
-        cancel = partial(client.cancel_order_nowait, SYMBOL, order_id=ORDER_ID)
 
-        async def reply(pending: Any) -> None:
+        def stop() -> None:
+            if client._warmer is not None:
+                client._warmer.cancel()
+
+        async def send() -> int:
+            client._warm()
+            await asyncio.sleep(self.rest)
+            start = self.started = perf_counter_ns()
+            pending = client.cancel_order_nowait(SYMBOL, order_id=ORDER_ID)
+            taken = perf_counter_ns() - start
+            stop()
             await pending
+            return taken
 
-        self._add(WARM, lambda: cancel, reply)
+        stop()
+        self.sends[WARM] = send
 
     async def blocking(self, stack: AsyncExitStack) -> None:
         """The blocking client."""
