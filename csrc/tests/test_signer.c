@@ -194,7 +194,7 @@ test_failures( void ) {
   void *const slot = next.slot; /* where the next key will be */
   CHECK( pf_key_close( &next ) == PF_OK );
 
-  seed[0] = FAKE_BROKEN_SEED;
+  memset( seed, FAKE_BROKEN_SEED, sizeof( seed ) );
   CHECK( pf_key_open( &key, pubkey, seed ) == PF_ERR_SODIUM );
   CHECK( key.slot == NULL );
   CHECK( check_all_zero( slot, SLOT_SZ ) ); /* neither wasted nor dirty */
@@ -530,7 +530,7 @@ test_pair_is_checked( void ) {
     check_pair_signs( pair, 0 );
   }
   check_pair_refused( zero, PF_ERR_MISMATCH ); /* one that was wiped */
-  pair[0] = FAKE_BROKEN_SEED;
+  memset( pair, FAKE_BROKEN_SEED, PF_SEED_SZ );
   check_pair_refused( pair, PF_ERR_SODIUM );
 }
 
