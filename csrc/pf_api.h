@@ -262,11 +262,18 @@ int64_t pf_batch_cancel( char                 *out,
    text, UTF-8, in another place than out; 14 bytes more than its length
    suffice.  The others write what pf_cancel_order_id and
    pf_cancel_client_order_id do, as a frame on a blank, with an id from
-   number alone. */
+   number alone.
+
+   pf_frame_again copies frames, one behind the other and len bytes
+   together, each under another unpredictable mask key: for a second
+   connection.  Returns len; PF_ERR_ARGUMENT for anything but whole masked
+   text frames, PF_ERR_CAPACITY, PF_ERR_UNBOUND.  out and frames must not
+   overlap. */
 
 #define PF_FRAME_MAX 776
 
 int64_t pf_frame_text( char *out, size_t cap, const char *text, size_t len );
+int64_t pf_frame_again( char *out, size_t cap, const char *frames, size_t len );
 
 int64_t
 pf_frame_cancel_order_id( const pf_blank *blank, uint64_t order_id, int64_t timestamp, uint64_t number );

@@ -16,12 +16,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 from typing import Any, Generic, NoReturn, TypeVar
 from uuid import UUID
 
 from pacifica_fast._sodium import ffi, lib
-from pacifica_fast.errors import InvalidRequest, NotSent
+from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.session import Pending, Session
 from pacifica_fast.signer import Signer
 
@@ -33,8 +32,6 @@ ORDER_ID_WINDOW = 30_000
 CLIENT_ORDER_ID_WINDOW = 10_000
 """ms that one by ``client_order_id`` does: within the window a copy of the frame, replayed, would
 also cancel a new order to which the same client order id was given."""
-
-PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 WINDOW_MIN, WINDOW_MAX = 1_000, 86_400_000  # ms
 
@@ -337,13 +334,6 @@ class Arming(ABC, Generic[P]):
             pieces.append(piece)
             size += len(piece)
         return b"".join(pieces), pendings, starts
-
-    def _settle_unsent(self, pendings: list[P], starts: list[int], unsent: int) -> None:
-        """What lies wholly behind the first byte that provably never left has its fate."""
-        now = monotonic()
-        for pending, start in zip(pendings, starts, strict=True):
-            if start >= unsent:
-                self._session.settle(pending, NotSent(PARTLY_SENT, pending.id), now)
 
     def _close_armed(self) -> None:
         self._store.close()

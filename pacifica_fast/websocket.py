@@ -16,9 +16,10 @@ from websockets.uri import WebSocketURI
 
 from pacifica_fast._sodium import ffi, lib
 
-__all__ = ["WebSocket", "frame_of"]
+__all__ = ["WebSocket", "frame_of", "masked_anew"]
 
 _frame_text = lib.pf_frame_text
+_frame_again = lib.pf_frame_again
 _FRAME_ROOM = 14  # bytes before the payload, at most: header, 64-bit length, mask
 
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -34,6 +35,15 @@ def frame_of(text: bytes) -> bytes:
     size = _frame_text(out, capacity, text, len(text))
     if size < 0:
         raise RuntimeError(f"no frame: {ffi.string(lib.pf_error_text(size)).decode()}")
+    return bytes(ffi.buffer(out, size))
+
+
+def masked_anew(frames: bytes) -> bytes:
+    """The same frames for another connection: a mask key is used once (RFC 6455, section 5.3)."""
+    size = len(frames)
+    out = ffi.new("char[]", size)
+    if _frame_again(out, size, frames, size) != size:
+        raise RuntimeError("not whole masked frames")
     return bytes(ffi.buffer(out, size))
 
 

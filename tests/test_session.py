@@ -15,18 +15,28 @@ from hypothesis import strategies as st
 
 from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
-from pacifica_fast.session import PING, Pending, Session
+from pacifica_fast.session import Pending, Session
 
 
-def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> Session[Pending]:
-    return Session(Pending, timeout=timeout, heartbeat=heartbeat, now=0.0)
+class OneLane(Session[Pending]):
+    """A session with one connection, from the start."""
+
+    def __init__(self, timeout: float, heartbeat: float) -> None:
+        super().__init__(Pending, timeout=timeout, heartbeat=heartbeat)
+        self.lane = self.open_lane(0.0)
+
+    def heard(self, text: bytes, now: float) -> dict[str, Any] | None:
+        return self.receive(self.lane, text, now)
 
 
-def send(
-    session: Session[Pending], now: float = 0.0, operation: str = "cancel_order", actions: int = 0
-) -> Pending:
+def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> OneLane:
+    return OneLane(timeout, heartbeat)
+
+
+def send(session: OneLane, now: float = 0.0, operation: str = "cancel_order", actions: int = 0) -> Pending:
     pending = session.take()
-    session.sent(pending, operation, now, actions)
+    pending.operation, pending.actions = operation, actions
+    session.lane.sent(pending, now)
     session.refill()
     return pending
 
@@ -71,7 +81,7 @@ def test_documented_cancel_reply() -> None:
     pending = send(session)
     client_order_id = "79f948fd-7556-4066-a128-083f3ea49322"
     text = reply(pending, code=200, data={"I": client_order_id, "i": None, "s": "BTC"})
-    assert session.receive(text, 0.5) is None
+    assert session.heard(text, 0.5) is None
     ack = pending.outcome()
     assert ack == CancelAck(
         pending.id,
@@ -90,7 +100,7 @@ def test_documented_cancel_reply() -> None:
 def test_cancel_all_reply() -> None:
     session = new_session()
     pending = send(session, operation="cancel_all_orders")
-    session.receive(reply(pending, code=200, data={"cancelled_count": 10}), 0.1)
+    session.heard(reply(pending, code=200, data={"cancelled_count": 10}), 0.1)
     ack = pending.outcome()
     assert isinstance(ack, CancelAllAck)
     assert ack.cancelled_count == 10
@@ -103,7 +113,7 @@ def test_batch_reply_tells_each_action() -> None:
         {"success": True, "order_id": 7, "symbol": "BTC"},
         {"success": False, "error": "Order not found"},
     ]
-    session.receive(reply(pending, code=200, data={"results": results}), 0.1)
+    session.heard(reply(pending, code=200, data={"results": results}), 0.1)
     ack = pending.outcome()
     assert isinstance(ack, BatchAck)
     assert [(result.success, result.order_id, result.error) for result in ack.results] == [
@@ -127,7 +137,7 @@ def test_batch_reply_tells_each_action() -> None:
 def test_batch_reply_that_does_not_tell_each_action(results: Any) -> None:
     session = new_session()
     pending = send(session, operation="batch_orders", actions=2)
-    session.receive(reply(pending, code=200, data={"results": results}), 0.1)
+    session.heard(reply(pending, code=200, data={"results": results}), 0.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -138,7 +148,7 @@ def test_rejections(code: int, field: str) -> None:
     session = new_session()
     pending = send(session)
     rl = {"r": 1245, "q": 1250, "t": 56}
-    session.receive(reply(pending, code=code, rl=rl, **{field: "Failed to cancel order"}), 0.1)
+    session.heard(reply(pending, code=code, rl=rl, **{field: "Failed to cancel order"}), 0.1)
     with pytest.raises(Rejected) as caught:
         pending.outcome()
     error = caught.value
@@ -153,7 +163,7 @@ def test_rejections(code: int, field: str) -> None:
 def test_credits_are_a_tenth_of_what_is_on_the_wire() -> None:
     session = new_session()
     pending = send(session)
-    session.receive(reply(pending, code=200, data={}, rl={"r": 1245, "q": 1250, "t": 56}), 0.1)
+    session.heard(reply(pending, code=200, data={}, rl={"r": 1245, "q": 1250, "t": 56}), 0.1)
     limit = pending.outcome().credits
     assert (limit.remaining, limit.quota, limit.refresh) == (124.5, 125.0, 56.0)
 
@@ -162,7 +172,7 @@ def test_credits_are_a_tenth_of_what_is_on_the_wire() -> None:
 def test_a_reply_without_a_proper_code_says_nothing(code: Any) -> None:
     session = new_session()
     pending = send(session)
-    session.receive(reply(pending, code=code, data={}), 0.1)
+    session.heard(reply(pending, code=code, data={}), 0.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -170,7 +180,7 @@ def test_a_reply_without_a_proper_code_says_nothing(code: Any) -> None:
 def test_a_reply_of_another_type_is_no_answer() -> None:
     session = new_session()
     pending = send(session)
-    session.receive(orjson.dumps({"id": pending.id, "code": 200, "type": "create_order", "data": {}}), 0.1)
+    session.heard(orjson.dumps({"id": pending.id, "code": 200, "type": "create_order", "data": {}}), 0.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -197,34 +207,34 @@ def test_strange_messages_reach_no_request(text: bytes, caplog: pytest.LogCaptur
     session = new_session()
     pending = send(session)
     with caplog.at_level(logging.WARNING):
-        session.receive(text, 0.1)
+        session.heard(text, 0.1)
     assert not pending.done
     assert bool(caplog.records) == (text not in (b'{"channel":"pong"}', b'{"channel":5}', b"{}"))
 
 
 def test_a_channel_message_is_handed_on() -> None:
     message = {"channel": "account_order_updates", "data": []}
-    assert new_session().receive(orjson.dumps(message), 0.0) == message
+    assert new_session().heard(orjson.dumps(message), 0.0) == message
 
 
 def test_a_second_reply_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     session = new_session()
     pending = send(session)
-    session.receive(reply(pending, code=200, data={"s": "BTC"}), 0.1)
+    session.heard(reply(pending, code=200, data={"s": "BTC"}), 0.1)
     first = pending.outcome()
-    session.receive(reply(pending, code=420, err="Failed to cancel order"), 0.2)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.2)
     assert pending.outcome() is first
-    assert "no request in flight" in caplog.text
+    assert "another reply" in caplog.text
 
 
 def test_a_reply_to_a_request_that_was_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     session = new_session()
     waiting = session.take()
-    session.receive(orjson.dumps({"id": waiting.id, "code": 200, "data": {}}), 0.1)
+    session.heard(orjson.dumps({"id": waiting.id, "code": 200, "data": {}}), 0.1)
     assert not waiting.done
     assert "no request in flight" in caplog.text
-    session.sent(waiting, "cancel_order", 1.0)
-    session.receive(reply(waiting, code=200, data={}), 1.1)
+    session.lane.sent(waiting, 1.0)
+    session.heard(reply(waiting, code=200, data={}), 1.1)
     assert waiting.done
 
 
@@ -246,7 +256,7 @@ def test_timeouts_end_only_what_has_waited_long_enough() -> None:
 def test_a_timeout_tells_of_an_error_without_id() -> None:
     session = new_session()
     pending = send(session, now=1.0)
-    session.receive(b'{"code":401,"err":"Invalid message"}', 1.5)
+    session.heard(b'{"code":401,"err":"Invalid message"}', 1.5)
     session.tick(6.0)
     with pytest.raises(OutcomeUnknown, match="401: Invalid message"):
         pending.outcome()
@@ -262,7 +272,7 @@ def test_a_late_reply_settles_nothing() -> None:
     session = new_session()
     pending = send(session)
     session.tick(5.0)
-    session.receive(reply(pending, code=200, data={}), 5.1)
+    session.heard(reply(pending, code=200, data={}), 5.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -277,7 +287,7 @@ def test_a_request_whose_renewal_was_interrupted_still_ends() -> None:
 
     pending.renew = renew
     with pytest.raises(KeyboardInterrupt):
-        session.receive(reply(pending, code=400, error="Invalid message"), 2.0)
+        session.heard(reply(pending, code=400, error="Invalid message"), 2.0)
     assert not pending.done
     session.tick(7.0)
     with pytest.raises(OutcomeUnknown, match="no reply within 5 s"):
@@ -288,8 +298,8 @@ def test_a_lost_connection_ends_everything_in_flight() -> None:
     session = new_session()
     pendings = [send(session) for _ in range(100)]
     answered = pendings[7]
-    session.receive(reply(answered, code=200, data={}), 0.1)
-    session.lost("connection lost: reset by peer", 0.2)
+    session.heard(reply(answered, code=200, data={}), 0.1)
+    session.lost(session.lane, "connection lost: reset by peer", 0.2)
     for pending in pendings:
         assert pending.done
         if pending is not answered:
@@ -301,19 +311,24 @@ def test_a_lost_connection_ends_everything_in_flight() -> None:
 
 def test_heartbeat_counts_from_the_last_message_sent() -> None:
     session = new_session(heartbeat=30.0)
-    assert session.tick(29.9) is None
-    assert session.tick(30.0) == PING
-    assert session.tick(59.9) is None
+    lane = session.lane
+    assert not lane.wants_ping(29.9)
+    assert lane.wants_ping(30.0)
+    lane.pinged(30.0)
+    session.heard(b'{"channel":"pong"}', 30.1)
+    assert not lane.wants_ping(59.9)
     send(session, now=59.9)
-    assert session.tick(60.0) is None
-    assert session.tick(89.9) == PING
+    session.tick(60.0)
+    assert not lane.wants_ping(60.0)
+    session.heard(b'{"channel":"pong"}', 60.1)
+    assert lane.wants_ping(89.9)
 
 
 def test_nothing_is_kept_of_requests_that_ended() -> None:
     session = new_session()
     for turn in range(5000):
         pending = send(session, now=float(turn))
-        session.receive(reply(pending, code=200, data={}), float(turn))
+        session.heard(reply(pending, code=200, data={}), float(turn))
     assert session.in_flight() == []
     assert len(session._ring) <= 32
 
@@ -338,7 +353,7 @@ def test_no_reply_breaks_the_session_or_invents_a_fate(fields: dict[str, Any], w
         text = orjson.dumps(message)
     except orjson.JSONEncodeError:  # an int of more than 64 bits, or a lone surrogate
         return
-    session.receive(text, 0.1)
+    session.heard(text, 0.1)
     assert not other.done
     assert pending.done == with_id
     if with_id and not isinstance(pending._outcome, Exception):

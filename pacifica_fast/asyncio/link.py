@@ -8,19 +8,21 @@ import contextlib
 import errno
 import logging
 import os
-import socket
 import ssl
 import weakref
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 
 from websockets.exceptions import InvalidStatus
 
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
+from pacifica_fast.session import PARTLY_SENT, PING, Lane, Pending
+from pacifica_fast.tcp import tune
 from pacifica_fast.tls import TLS, reason_of
-from pacifica_fast.websocket import WebSocket
+from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Link"]
 
@@ -40,11 +42,15 @@ class Link(asyncio.Protocol):
         self,
         websocket: WebSocket,
         tls: TLS | None,
-        on_message: Callable[[bytes], None],
-        on_lost: Callable[[str], None],
-        max_unsent: int,
+        lane: Lane[Any],
+        on_message: Callable[[Link, bytes], None],
+        on_lost: Callable[[Link, str], None],
+        *,
+        max_unsent: int = 0,
     ) -> None:
         loop = asyncio.get_running_loop()
+        self.lane = lane
+        self._just_sent = lane.just_sent
         self._websocket = websocket
         self._tls = tls
         self._on_message = on_message
@@ -64,27 +70,71 @@ class Link(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done when the transport is gone."""
 
-    # Sending.
+    # Sending. Only when ready; raises NotSent, and then no byte has left or ever will.
 
-    def put(self, frames: bytes) -> bytes:
-        """Send finished websocket frames; returns their bytes on the wire. Only when :attr:`ready`.
+    def put(self, frame: bytes, pending: Pending) -> None:
+        """Send the finished websocket frame of ``pending``.
 
-        What the kernel does not take goes when it does. Raises :class:`NotSent`, and then no byte
-        has left or ever will.
+        What the kernel does not take goes when it does.
         """
+        # _write, written out: nothing a cancel comes upon is in the caches.
         try:
-            data = frames if self._encrypt is None else self._encrypt(frames)
+            data = frame if self._encrypt is None else self._encrypt(frame)
             taken = self._send(data, len(data))
-            if taken > 0 and taken != len(data):
-                self._queue(data[taken:])
+            if taken != len(data):
+                self._not_all(data, taken)
+            pending.sent_at = monotonic()
+            self._just_sent.append(pending)
+        except NotSent:
+            raise
         except ssl.SSLError as error:
             raise self._broken(f"tls: {reason_of(error)}") from error
         except BaseException:  # a signal handler's: who knows how much of the frame is on its way
             self.abort("interrupted while sending")
             raise
-        if taken <= 0:
-            self._refused(data, -taken)
+
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+        """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
+
+        If the kernel takes a part only, the connection is closed, and what provably did not leave
+        was not sent.
+        """
+        data = self._write(frames)
+        now = monotonic()
+        for pending in pendings:
+            self.lane.sent(pending, now)
+        unsent = self._unsent_from(len(frames), data)
+        if unsent is not None:
+            self.abort(PARTLY_SENT)
+            here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
+            self.lane.unsent(here, PARTLY_SENT, now)
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        with contextlib.suppress(NotSent):  # the link is gone, and says so itself
+            self._write(frame_of(PING))
+
+    def _write(self, frames: bytes) -> bytes:
+        """Their bytes on the wire."""
+        try:
+            data = frames if self._encrypt is None else self._encrypt(frames)
+            taken = self._send(data, len(data))
+            if taken != len(data):
+                self._not_all(data, taken)
+        except NotSent:
+            raise
+        except ssl.SSLError as error:
+            raise self._broken(f"tls: {reason_of(error)}") from error
+        except BaseException:
+            self.abort("interrupted while sending")
+            raise
         return data
+
+    def _not_all(self, data: bytes, taken: int) -> None:
+        """The kernel took a part or nothing: because it is full, or for a reason."""
+        if taken < 0:
+            raise self._broken(f"connection lost: {os.strerror(-taken)}")
+        self._queue(data[taken:])
 
     def why_not_ready(self) -> str:
         """The reason why :attr:`ready` is false, for a person."""
@@ -96,14 +146,13 @@ class Link(asyncio.Protocol):
             return self._failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def unsent_from(self, plain_size: int, data: bytes) -> int | None:
-        """What became of ``data``, just made by :meth:`put` of so many plain bytes.
+    def _unsent_from(self, plain_size: int, data: bytes) -> int | None:
+        """What became of ``data``, just made of so many plain bytes and written.
 
         None if the kernel took all of it; else from where on the plain bytes are provably
         still here.
         """
-        assert self._transport is not None  # noqa: S101  # it was written to
-        unsent = self._transport.get_write_buffer_size()
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if not unsent:
             return None
         accepted = max(len(data) - unsent, 0)
@@ -127,6 +176,12 @@ class Link(asyncio.Protocol):
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._transport.abort()
 
+    async def aborted(self, reason: str) -> None:
+        """Drop the connection, and wait until its socket is closed."""
+        self.abort(reason)
+        if self._transport is not None:
+            await self.closed
+
     # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -137,8 +192,7 @@ class Link(asyncio.Protocol):
         # The same connection by a descriptor of ours: pf_send costs less than the transport's
         # write(), keeps the GIL, and says what the kernel took, or why it did not.
         try:
-            if sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock, self.lane.pong_timeout)
             descriptor = ffi.new("int *", os.dup(sock.fileno()))
         except OSError as error:
             self._fail("connect", str(error))
@@ -163,7 +217,7 @@ class Link(asyncio.Protocol):
         if not self.opened.done():
             self._check_upgrade()
         for message in messages:
-            self._on_message(message)
+            self._on_message(self, message)
         if self._tls is not None and self._tls.closed_by_peer:
             self.eof_received()
 
@@ -200,7 +254,7 @@ class Link(asyncio.Protocol):
         if not self.opened.done():
             stage = "upgrade" if self._tls is None or self._tls.established else "tls"
             self.opened.set_exception(ConnectionFailed(stage, self._failure))
-        self._on_lost(self._failure)
+        self._on_lost(self, self._failure)
 
     # Inside.
 
@@ -247,12 +301,6 @@ class Link(asyncio.Protocol):
             return -errno.EPIPE
         self._transport.write(data)
         return len(data)
-
-    def _refused(self, data: bytes, error: int) -> None:
-        """The kernel took nothing: for a reason, or because it is full."""
-        if error:
-            raise self._broken(f"connection lost: {os.strerror(error)}")
-        self._queue(data)
 
     def _broken(self, reason: str) -> NotSent:
         self.abort(reason)
