@@ -135,7 +135,7 @@ class _Place(Generic[L]):
         self.opening = False
         self.due = inf  # when to open the next one
         self.failures = 0  # in a row
-        self.opened_at = 0.0
+        self.opened_at: float | None = None
         self.rotate_at = inf
 
     @property
@@ -197,7 +197,7 @@ class Links(Generic[L]):
             return
         if place.link is not None:
             self._leaving.append(_Leaving(place.link, now + self._session.timeout))
-        elif place.opened_at:
+        elif place.opened_at is not None:
             self.reconnects += 1
         place.link, place.opened_at, place.due = link, now, inf
         place.rotate_at = now + self._endpoint.rotate_after * self._random.uniform(0.9, 1.0)
@@ -223,7 +223,7 @@ class Links(Generic[L]):
             if place.link is link:
                 place.link, place.rotate_at = None, inf
                 self._choose()
-                held = now - place.opened_at >= STEADY
+                held = place.opened_at is not None and now - place.opened_at >= STEADY
                 place.failures = 0 if held else place.failures + 1
                 if not self._closed and not place.opening:
                     self._retry(index, self._pause(place.failures, False), now, reason)
@@ -319,7 +319,9 @@ class Links(Generic[L]):
             place.due = inf
             self._tell(index, LinkState.CLOSED, now, reason, stage, status)
             return
-        level = logging.WARNING if place.opened_at else logging.INFO  # else connect() is about to raise it
+        level = (
+            logging.INFO if place.opened_at is None else logging.WARNING
+        )  # else connect() is about to raise it
         logger.log(level, "link %d: %s; opening it again in %.2f s", index, reason, pause)
         place.due = now + pause
         self._tell(index, LinkState.WAITING, now, reason, stage, status, pause)

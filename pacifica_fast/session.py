@@ -72,7 +72,7 @@ class Pending:
         self._outcome: Ack | Exception | None = None
         # The session's: when its time began, the lanes (bits) that may still bring a reply, and
         # the best of what the others brought.
-        self._since = 0.0
+        self._since = inf
         self._lanes = 0
         self._held: Exception | None = None
 
@@ -328,7 +328,7 @@ class Session(Generic[P]):
             if pending._outcome is None:
                 pending._lanes |= bit
                 self._in_flight[pending.id] = pending
-                if not pending._since:
+                if pending._since == inf:
                     pending._since = at
                     self._by_age.append(pending)
 

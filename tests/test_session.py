@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
+from pacifica_fast.errors import KeyClosed, NotSent, OutcomeUnknown, RateLimited, Rejected, SignatureRejected
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
-from pacifica_fast.session import Pending, Session
+from pacifica_fast.session import Lane, Pending, Session
 
 
 class OneLane(Session[Pending]):
@@ -322,6 +322,221 @@ def test_heartbeat_counts_from_the_last_message_sent() -> None:
     assert not lane.wants_ping(60.0)
     session.heard(b'{"channel":"pong"}', 60.1)
     assert lane.wants_ping(89.9)
+
+
+# On two lanes.
+
+
+def send_on_both(session: OneLane, now: float = 0.0) -> tuple[Pending, Lane[Pending]]:
+    other = session.open_lane(now)
+    pending = session.take()
+    session.lane.sent(pending, now)
+    other.sent(pending, now)
+    return pending, other
+
+
+def test_the_first_acknowledgement_counts_and_the_second_reply_is_absorbed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.receive(other, reply(pending, code=200, data={"s": "BTC"}), 0.1)
+    assert isinstance(pending.outcome(), CancelAck)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.2)
+    assert isinstance(pending.outcome(), CancelAck)
+    assert not session.late
+    assert not caplog.records
+
+
+def test_a_rejection_waits_for_the_other_copy() -> None:
+    """The copy that came second is refused because of the first, and may be answered before it."""
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.1)
+    assert not pending.done
+    session.receive(other, reply(pending, code=200, data={}), 0.2)
+    assert isinstance(pending.outcome(), CancelAck)
+    assert session.fates.acked == 1
+
+
+@pytest.mark.parametrize("end", ["rejected too", "lost", "timeout", "unsent"])
+def test_a_rejection_counts_if_the_other_copy_brings_nothing_better(end: str) -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.1)
+    if end == "rejected too":
+        session.receive(other, reply(pending, code=429, err="Out of credits"), 0.2)
+    elif end == "lost":
+        session.lost(other, "reset by peer", 0.2)
+    elif end == "timeout":
+        session.tick(5.0)
+    else:
+        other.unsent([pending], "the kernel took nothing", 0.2)
+    with pytest.raises(Rejected, match="420"):
+        pending.outcome()
+    if end == "timeout":  # then an acknowledgement is news
+        session.receive(other, reply(pending, code=200, data={}), 6.0)
+        [(late, outcome)] = session.late
+        assert late is pending
+        assert isinstance(outcome, CancelAck)
+
+
+def test_unknown_only_when_both_links_are() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.lost(session.lane, "reset by peer", 0.1)
+    assert not pending.done
+    session.lost(other, "closed", 0.2)
+    with pytest.raises(OutcomeUnknown, match="reset by peer"):
+        pending.outcome()
+
+
+def test_not_sent_only_when_it_left_by_neither() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.lane.unsent([pending], "the kernel took nothing", 0.1)
+    assert not pending.done
+    other.unsent([pending], "the kernel took nothing", 0.1)
+    with pytest.raises(NotSent):
+        pending.outcome()
+    pending, other = send_on_both(session)
+    session.lane.unsent([pending], "the kernel took nothing", 0.2)
+    session.lost(other, "reset by peer", 0.3)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_a_signature_is_renewed_when_no_copy_can_be_accepted_any_more() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    renewed = []
+
+    def renew(it: Pending) -> bool:
+        renewed.append(it.id)
+        session.renumber(it)
+        session.lane.sent(it, 0.3)
+        return True
+
+    pending.renew = renew
+    first_id = pending.id
+    session.heard(reply(pending, code=400, err="Invalid message"), 0.1)
+    assert renewed == []
+    session.receive(other, reply(pending, code=400, err="Invalid message"), 0.2)
+    assert renewed == [first_id]
+    assert pending.id != first_id
+    session.heard(reply(pending, code=200, data={}), 0.4)
+    assert isinstance(pending.outcome(), CancelAck)
+
+
+def test_a_renewed_request_has_no_more_time_than_others() -> None:
+    session = new_session(timeout=5.0)
+    pending = send(session)
+
+    def renew(it: Pending) -> bool:
+        session.renumber(it)
+        session.lane.sent(it, 4.0)
+        return True
+
+    pending.renew = renew
+    session.heard(reply(pending, code=400, err="Invalid message"), 4.0)
+    session.tick(4.9)
+    assert not pending.done
+    session.tick(5.0)
+    assert pending.done
+
+
+# Late.
+
+
+def test_a_late_reply_is_reported_once() -> None:
+    session = new_session()
+    pending = send(session)
+    session.tick(5.0)
+    for _ in range(2):
+        session.heard(reply(pending, code=200, data={}), 6.0)
+    [(late, outcome)] = session.late
+    assert late is pending
+    assert isinstance(outcome, CancelAck)
+    assert (session.fates.unknown, session.fates.late) == (1, 1)
+
+
+def test_a_late_reply_that_says_nothing_is_no_news() -> None:
+    session = new_session()
+    pending = send(session)
+    session.tick(5.0)
+    session.heard(reply(pending, data={}), 6.0)
+    assert not session.late
+
+
+# Waiting for a connection.
+
+
+def test_what_waits_is_signed_when_there_is_a_connection() -> None:
+    session = new_session()
+    pending = session.take()
+    session.park(pending, lambda number: b"frame %d" % number, "not connected", 3.0)
+    assert session.in_flight_count == 1
+    frames = []
+
+    def put(pending: Pending, frame: bytes) -> None:
+        frames.append(frame)
+        session.lane.sent(pending, 2.0)
+
+    session.unparked(put, 2.0)
+    session.unparked(put, 2.0)
+    assert frames == [b"frame %d" % pending.number]
+    session.tick(6.9)  # its time began when it was sent
+    assert not pending.done
+    session.tick(7.0)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+@pytest.mark.parametrize("how", ["tick", "connection", "close"])
+def test_what_waits_for_too_long_was_not_sent(how: str) -> None:
+    session = new_session()
+    pending = session.take()
+    session.park(pending, lambda number: b"frame", "not connected", 3.0)
+    assert session.next_deadline() == 3.0
+    if how == "tick":
+        session.tick(3.0)
+    elif how == "connection":
+        session.unparked(lambda pending, frame: pytest.fail("sent too late"), 3.0)
+    else:
+        session.close("not connected: closed", 1.0)
+    with pytest.raises(NotSent, match="not connected"):
+        pending.outcome()
+    assert session.fates.not_sent == 1
+
+
+def test_a_key_that_was_closed_meanwhile() -> None:
+    session = new_session()
+    first, second = session.take(), session.take()
+
+    def closed(number: int) -> bytes:
+        raise KeyClosed("closed")
+
+    session.park(first, closed, "not connected", 3.0)
+    session.park(second, lambda number: b"frame", "not connected", 3.0)
+    session.unparked(lambda pending, frame: session.lane.sent(pending, 1.0), 1.0)
+    with pytest.raises(NotSent, match="closed"):
+        first.outcome()
+    assert session.in_flight() == [second]
+
+
+def test_interrupted_while_sending_what_waited() -> None:
+    session = new_session()
+    pending = session.take()
+    session.park(pending, lambda number: b"frame", "not connected", 3.0)
+
+    def interrupted(pending: Pending, frame: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.unparked(interrupted, 1.0)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+    session.unparked(lambda pending, frame: pytest.fail("sent twice"), 1.0)
 
 
 def test_nothing_is_kept_of_requests_that_ended() -> None:
