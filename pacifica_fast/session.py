@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -20,9 +21,9 @@ import orjson
 
 from pacifica_fast import ids
 from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
-from pacifica_fast.replies import Ack, error_text, is_about_signature, read_reply
+from pacifica_fast.replies import Ack, CancelAck, error_text, is_about_signature, read_reply
 
-__all__ = ["PARTLY_SENT", "PING", "Fates", "Lane", "Pending", "Session"]
+__all__ = ["PARTLY_SENT", "PING", "Fates", "Lane", "Pending", "Session", "Truth"]
 
 logger = logging.getLogger("pacifica_fast.session")
 
@@ -38,6 +39,21 @@ _UNKNOWN_KEPT = 4096
 _ANSWERED_KEPT = 1024
 
 
+class Truth(StrEnum):
+    """What became of an order that was to be cancelled.
+
+    ``OPEN`` is as of the last snapshot: the order may yet end. ``GONE``: it does not rest any more,
+    and ended while no update arrived. ``NEVER_EXISTED``: no update and no snapshot since tracking
+    began had it.
+    """
+
+    CANCELLED = "cancelled"
+    FILLED = "filled"
+    OPEN = "still open"
+    GONE = "gone"
+    NEVER_EXISTED = "never existed"
+
+
 class Pending:
     """A request that was sent, and in time its outcome. Made by a session, ahead of time.
 
@@ -50,10 +66,12 @@ class Pending:
         "_lanes",
         "_outcome",
         "_since",
+        "_truth",
         "actions",
         "id",
         "number",
         "operation",
+        "order",
         "renew",
         "sent_at",
         "settled_at",
@@ -66,6 +84,8 @@ class Pending:
         """What a driver does, once, if the exchange will not have a signature made ahead of time:
         sign afresh, send under another id, and say whether that was possible."""
         self.operation = "cancel_order"
+        self.order: int | str | None = None
+        """The order id or client order id, of a cancel of one order."""
         self.actions = 0
         self.sent_at = 0.0
         self.settled_at = 0.0
@@ -75,6 +95,15 @@ class Pending:
         self._since = inf
         self._lanes = 0
         self._held: Exception | None = None
+        self._truth: Truth | None = None
+
+    @property
+    def settled(self) -> Truth | None:
+        """What is known of the order itself, acknowledged or not; None as long as nothing is.
+
+        After :class:`OutcomeUnknown` or a code 420 a tracker finds it out (``client.track``).
+        """
+        return Truth.CANCELLED if isinstance(self._outcome, CancelAck) else self._truth
 
     @property
     def done(self) -> bool:
@@ -260,6 +289,9 @@ class Session(Generic[P]):
         self.fates = Fates()
         self.late: deque[tuple[P, Ack | Exception]] = deque(maxlen=_UNKNOWN_KEPT)
         """Replies to requests that had ended as :class:`OutcomeUnknown`: for the driver to report."""
+        self.keep_open = False
+        self.open: deque[P] = deque(maxlen=_UNKNOWN_KEPT)
+        """With ``keep_open``, what ended without an acknowledgement: for a tracker to find out."""
         self._make_pending = make_pending
         self._numbers: Iterator[int] = iter(())
         self._ring: deque[P] = deque()
@@ -360,6 +392,8 @@ class Session(Generic[P]):
         pending._held = None
         self.fates.count(outcome)
         pending._settle(outcome, now)
+        if self.keep_open and not isinstance(outcome, Ack):
+            self.open.append(pending)
 
     # Cancels that wait for a connection.
 
