@@ -92,6 +92,30 @@ def test_wall_clock_read_late_leads_into_no_future(
         assert int(world.wall(now)) + clock.correction(now) <= world.server(now) + FLOAT
 
 
+@given(
+    offset=st.floats(-1_000, 1_000),
+    steps=st.lists(st.tuples(st.floats(-49, 49), delays, delays), min_size=1, max_size=20),
+)
+def test_small_steps_of_our_clock_count_as_error(
+    offset: float, steps: list[tuple[float, float, float]]
+) -> None:
+    world, clock, now = World(offset), ExchangeClock(correct=True, cap=DAY), 5.0
+    for step, out, back in steps:
+        now = world.exchange(clock, now + 0.5, out, back)
+        check_bound(clock, world, now)
+        world = World(world.offset - step, start=world.start + step)
+        clock.tick(now, world.wall(now))
+        check_bound(clock, world, now)
+
+
+def test_the_correction_is_what_is_certain() -> None:
+    """Whole ms, and never rounded up: here the exchange is at least -0.3 ms ahead."""
+    clock = ExchangeClock(correct=True)
+    clock.sample(1_000, 1.0, 1.0, 1_000.3)
+    assert clock.offset == pytest.approx(0.2)
+    assert clock.correction() == -1
+
+
 def test_nothing_is_known_before_the_first_sample() -> None:
     clock = ExchangeClock(correct=True)
     assert (clock.offset, clock.error, clock.round_trip) == (None, None, None)
@@ -185,7 +209,7 @@ def test_the_servers_clock_is_set() -> None:
 
 def test_one_stray_sample_moves_nothing() -> None:
     world, clock, now = World(), ExchangeClock(correct=True), 0.0
-    for stray in (-3_000.0, 800.0, 86_400_000.0, -1e12):
+    for stray in (-3_000.0, 800.0, 800.0, 86_400_000.0, 86_400_000.0, -1e12):
         now = world.exchange(clock, now, 0.001, 0.001)
         now = World(offset=stray).exchange(clock, now, 0.001, 0.001)
         check_bound(clock, world, now)
