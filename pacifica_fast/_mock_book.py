@@ -163,6 +163,27 @@ class Book:
         self._end(order, "fulfill_limit", "filled", now, filled=order.amount)
         return order
 
+    def snapshot(self, account: str) -> list[dict[str, Any]]:
+        """The resting orders with the fields of [D-new] account-orders."""
+        return [
+            {
+                "i": order.order_id,
+                "I": order.client_order_id,
+                "s": order.symbol,
+                "d": order.side,
+                "p": order.price,
+                "a": order.amount,
+                "f": "0",
+                "c": "0",
+                "t": order.created_at,
+                "st": None,
+                "sp": None,
+                "ot": "limit",
+                "ro": order.reduce_only,
+            }
+            for order in self.orders(account)
+        ]
+
     def _market(self, symbol: str) -> Market:
         market = self.markets.get(symbol)
         if market is None:

@@ -93,7 +93,7 @@ class ExchangeClock:
 
     # What is given.
 
-    def sample(self, t: int, sent_at: float, received_at: float, wall: float) -> None:
+    def sample(self, t: object, sent_at: float, received_at: float, wall: float) -> None:
         """A reply came: ``t`` as it stands there, anything that JSON can hold.
 
         ``sent_at`` and ``received_at`` are monotonic s, read before the request was written and after

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from pacifica_fast.armed import checked_window
+from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.signer import Signer
 from pacifica_fast.tls import TLS
@@ -44,6 +45,7 @@ BACKOFF = 0.1  # s
 BACKOFF_MAX = 30.0  # s
 ROTATE_AFTER = 23.5 * 3600.0  # s; the exchange closes at 24 h
 LINKS_MAX = 2
+CLOCK_WARNING = 0.2  # of the expiry window
 
 CLOSED = "the client was closed"
 DID_NOT_COME = "the connection did not come about"
@@ -77,6 +79,9 @@ class Settings(TypedDict, total=False):
       starts there, doubles each time, and ends there. A link that held for a second is opened at once.
     - ``rotate_after`` (84 600): a link is replaced at about this age, up to a tenth earlier; the exchange
       closes it at 24 h.
+    - ``correct_clock`` (False): have requests stamped by the exchange's clock, as far as its replies tell,
+      and never later than that. ``clock_warning`` (0.2): warn when a wrong clock eats this share of the
+      signer's ``expiry_window``.
     - ``max_size`` (1 MiB): the largest message accepted from the exchange.
     """
 
@@ -95,6 +100,8 @@ class Settings(TypedDict, total=False):
     backoff: float
     backoff_max: float
     rotate_after: float
+    correct_clock: bool
+    clock_warning: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,8 @@ class Endpoint:
     backoff: float
     backoff_max: float
     rotate_after: float
+    correct_clock: bool
+    clock_warning: float
 
     @classmethod
     def checked(
@@ -144,6 +153,8 @@ class Endpoint:
         backoff: float = BACKOFF,
         backoff_max: float = BACKOFF_MAX,
         rotate_after: float = ROTATE_AFTER,
+        correct_clock: bool = False,
+        clock_warning: float = CLOCK_WARNING,
     ) -> Endpoint:
         """The arguments of ``connect``; raises :class:`InvalidRequest`, which names the wrong one."""
         uri = _checked_url(url)
@@ -170,7 +181,13 @@ class Endpoint:
             backoff=_checked_seconds("backoff", backoff),
             backoff_max=_checked_seconds("backoff_max", backoff_max),
             rotate_after=_checked_seconds("rotate_after", rotate_after),
+            correct_clock=_checked_flag("correct_clock", correct_clock),
+            clock_warning=_checked_share("clock_warning", clock_warning),
         )
+
+    def clock(self) -> ExchangeClock:
+        """What tells the exchange's clock."""
+        return ExchangeClock(correct=self.correct_clock, share=self.clock_warning)
 
     def websocket(self) -> WebSocket:
         """The websocket of a new connection."""
@@ -234,6 +251,18 @@ def _checked_count(field: str, value: int, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
         raise InvalidRequest(f"{field}: expected {least} to {most}")
     return value
+
+
+def _checked_flag(field: str, value: bool) -> bool:
+    if type(value) is not bool:
+        raise InvalidRequest(f"{field}: expected True or False")
+    return value
+
+
+def _checked_share(field: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise InvalidRequest(f"{field}: expected a share, more than 0 and at most 1")
+    return float(value)
 
 
 def _checked_api_key(api_key: str) -> str:

@@ -20,7 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from pacifica_fast.endpoint import CLOSE_TIMEOUT, Endpoint
 from pacifica_fast.errors import ConnectionFailed, NotSent
-from pacifica_fast.session import Lane, Pending, Session
+from pacifica_fast.session import PING, Lane, Pending, Session
 from pacifica_fast.websocket import masked_anew
 
 __all__ = ["ConnectionEvent", "LinkState", "Links"]
@@ -69,7 +69,7 @@ class Link(Protocol[P]):
     def why_not_ready(self) -> str: ...
     def put(self, frame: bytes, pending: P) -> None: ...
     def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None: ...
-    def ping(self) -> None: ...
+    def say(self, text: bytes) -> None: ...
     def close(self) -> None: ...
     def abort(self, reason: str) -> None: ...
 
@@ -171,6 +171,8 @@ class Links(Generic[L]):
         self.use: L | Pair | None = None  # type: ignore[type-arg]
         """What a request is put on."""
         self.listeners: list[Callable[[ConnectionEvent], None]] = []
+        self.on_lane: list[Callable[[Lane, bool, float], None]] = []  # type: ignore[type-arg]
+        """Called with each lane that opens (True), or is gone (False)."""
         self.reconnects = 0
         self._session = session
         self._endpoint = endpoint
@@ -202,6 +204,8 @@ class Links(Generic[L]):
         place.link, place.opened_at, place.due = link, now, inf
         place.rotate_at = now + self._endpoint.rotate_after * self._random.uniform(0.9, 1.0)
         self._choose()
+        for listener in self.on_lane:
+            listener(link.lane, True, now)
         self._tell(index, LinkState.OPEN, now)
 
     def failed(self, index: int, error: ConnectionFailed, now: float) -> None:
@@ -219,6 +223,8 @@ class Links(Generic[L]):
         """A link is gone."""
         self._session.lost(link.lane, reason, now)
         self._leaving = [leaving for leaving in self._leaving if leaving.link is not link]
+        for listener in self.on_lane:
+            listener(link.lane, False, now)
         for index, place in enumerate(self._places):
             if place.link is link:
                 place.link, place.rotate_at = None, inf
@@ -350,7 +356,7 @@ class Links(Generic[L]):
             link.abort(f"no answer to a ping within {lane.pong_timeout:g} s")
         elif lane.wants_ping(now) and link.ready:
             lane.pinged(now)
-            link.ping()
+            link.say(PING)
 
     def _see_off(self, leaving: _Leaving[L], now: float) -> None:
         if leaving.abort_at < inf:

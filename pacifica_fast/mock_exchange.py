@@ -10,7 +10,8 @@
         assert exchange.orders(account) == []
 
 It speaks the documented websocket protocol: the six trading operations, the
-``account_order_updates`` channel, pings, the idle and lifetime limits, credits. It is
+``account_order_updates`` channel, the snapshots of ``account_orders`` (one, when subscribed),
+pings, the idle and lifetime limits, credits. It is
 strict: what the documentation does not allow is refused, every signature is verified
 over the message rebuilt from what arrived, and with no code of the signer. What it
 answers to what, and how sure we are of it, is the table
@@ -60,6 +61,9 @@ __all__ = ["MARKETS", "Faults", "Market", "MockExchange", "Order", "Received"]
 PATH: Final = "/ws"
 MESSAGE_MAX: Final = 64 * 1024  # bytes; longer ones end the connection (close code 1009)
 UNSENT_MAX: Final = 1024 * 1024  # bytes; a client that leaves more of its replies unread is cut off
+UPDATES: Final = "account_order_updates"
+SNAPSHOT: Final = "account_orders"
+_CHANNELS: Final = (UPDATES, SNAPSHOT)
 SUBSCRIPTIONS_MAX: Final = 20  # per channel and connection [D-new]
 THREAD_TIMEOUT: Final = 10.0  # seconds that a call from another thread may take
 
@@ -179,7 +183,8 @@ class _Session:
 
     connection: ServerConnection
     credits: _Credits | None
-    subscriptions: set[str] = field(default_factory=set)  # accounts
+    subscriptions: set[str] = field(default_factory=set)  # accounts, to account_order_updates
+    snapshots: set[str] = field(default_factory=set)  # accounts, to account_orders
 
 
 class MockExchange:
@@ -572,13 +577,14 @@ class MockExchange:
             return True
         if method not in ("subscribe", "unsubscribe"):
             return False
-        if not isinstance(params, dict) or params.get("source") != "account_order_updates":
+        if not isinstance(params, dict) or params.get("source") not in _CHANNELS:
             return True
         try:
             account = _check_key(params.get("account"))
         except ValueError:
             return True
-        subscriptions = session.subscriptions
+        source = params["source"]
+        subscriptions = session.subscriptions if source == UPDATES else session.snapshots
         if method == "unsubscribe":
             if account not in subscriptions:
                 return True
@@ -588,6 +594,8 @@ class MockExchange:
                 return True
             subscriptions.add(account)
         self._send(session, _dumps({"channel": method, "data": params}))
+        if method == "subscribe" and source == SNAPSHOT:
+            self._send(session, _dumps({"channel": SNAPSHOT, "data": self._book.snapshot(account)}))
         return True
 
     def _trade(self, session: _Session, operation: str, body: Any) -> dict[str, Any]:

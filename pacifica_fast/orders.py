@@ -23,13 +23,14 @@ import orjson
 from pacifica_fast.errors import OutcomeUnknown, Rejected
 from pacifica_fast.session import Lane, Pending, Truth
 
-__all__ = ["OrderTracker", "TrackedOrder"]
+__all__ = ["TRACK_TIMEOUT", "OrderTracker", "TrackedOrder"]
 
 logger = logging.getLogger("pacifica_fast.orders")
 
 UPDATES = "account_order_updates"
 SNAPSHOT = "account_orders"
 ACK_TIMEOUT = 3.0  # s; then a subscription is asked for again
+TRACK_TIMEOUT = 5.0  # s
 SNAPSHOT_EVERY = 0.5  # s; snapshots are asked for no more often
 
 _ENDED_KEPT = 16_384

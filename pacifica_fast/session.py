@@ -15,11 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
+from time import time
 from typing import Any, Generic, TypeVar
 
 import orjson
 
 from pacifica_fast import ids
+from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
 from pacifica_fast.replies import Ack, CancelAck, error_text, is_about_signature, read_reply
 
@@ -33,6 +35,7 @@ PING = b'{"method":"ping"}'
 PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 _RING_SIZE = 32
+_SAMPLE_EVERY = 0.01  # s; of the exchange's clock: often enough to meet a quick reply
 _SHOWN = 200  # bytes of a strange message that go to the log
 # Requests that have ended, whose further replies are still known for theirs.
 _UNKNOWN_KEPT = 4096
@@ -282,8 +285,10 @@ class Session(Generic[P]):
         timeout: float,
         heartbeat: float = inf,
         pong_timeout: float = inf,
+        clock: ExchangeClock | None = None,
     ) -> None:
         self.timeout = timeout
+        self.clock = clock or ExchangeClock()
         self.heartbeat = heartbeat
         self.pong_timeout = pong_timeout
         self.fates = Fates()
@@ -301,6 +306,7 @@ class Session(Generic[P]):
         self._parked: deque[_Parked[P]] = deque()
         self._unknown: _Remembered[P] = _Remembered(_UNKNOWN_KEPT)
         self._answered: _Remembered[P] = _Remembered(_ANSWERED_KEPT)
+        self._next_sample = 0.0
         # An error without id may explain a request that gets no reply.
         self._stray_error = ""
         self._stray_error_at = 0.0
@@ -451,6 +457,9 @@ class Session(Generic[P]):
         if pending is None:
             self._reply_to_none(lane, request_id, reply, text, now)
             return
+        if now >= self._next_sample:
+            self._next_sample = now + _SAMPLE_EVERY
+            self.clock.sample(reply.get("t"), pending.sent_at, now, time() * 1000)
         outcome = read_reply(reply, pending.id, pending.operation, pending.actions)
         if isinstance(outcome, Ack):
             pending._lanes &= ~lane.bit

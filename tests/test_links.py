@@ -12,7 +12,7 @@ from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import Endpoint
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
-from pacifica_fast.session import Lane, Pending, Session
+from pacifica_fast.session import PING, Lane, Pending, Session
 from pacifica_fast.websocket import frame_of, masked_anew
 
 DAY = 86_400.0
@@ -47,7 +47,8 @@ class FakeLink:
         for pending in pendings:
             self.lane.sent(pending, 0.0)
 
-    def ping(self) -> None:
+    def say(self, text: bytes) -> None:
+        assert text == PING
         self.pings += 1
         if not self.silent:
             self.lane.heard()

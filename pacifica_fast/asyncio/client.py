@@ -25,6 +25,7 @@ from uuid import UUID
 from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.asyncio.link import Link
+from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
     CLOSED,
@@ -37,7 +38,10 @@ from pacifica_fast.endpoint import (
 )
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError, WrongThread
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.news import News
+from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.switching import SwitchAdvice, eager_switching
 from pacifica_fast.websocket import frame_of
@@ -112,14 +116,15 @@ class Client(Arming[Pending[Any]]):
         self._loop = loop
         self._thread = get_ident()
         self._endpoint = endpoint
-        self._on_late_reply = on_late_reply
         self._session: session.Session[Pending[Any]] = session.Session(
             lambda number: Pending(number, loop),
             timeout=endpoint.timeout,
             heartbeat=endpoint.heartbeat,
             pong_timeout=endpoint.pong_timeout,
+            clock=endpoint.clock(),
         )
         self._links: Links[Link] = Links(self._session, endpoint, self._begin_opening)
+        self._news = News(signer, self._session, self._links, contextlib.nullcontext, on_late_reply)
         self._openings: set[asyncio.Task[ConnectionFailed | None]] = set()
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
@@ -159,6 +164,7 @@ class Client(Arming[Pending[Any]]):
                     raise
                 reason = str(error)
             else:
+                pending.order = order_id if client_order_id is None else str(client_order_id)
                 return pending
         else:
             self._check_thread()
@@ -168,6 +174,7 @@ class Client(Arming[Pending[Any]]):
             partial(
                 self.signer.cancel_order_frame, symbol, order_id, client_order_id, timestamp, expiry_window
             ),
+            order=order_id if client_order_id is None else str(client_order_id),
         )
 
     async def cancel_order(
@@ -292,6 +299,59 @@ class Client(Arming[Pending[Any]]):
         finally:
             self._links.listeners.remove(listen)
 
+    @property
+    def clock(self) -> ExchangeClock:
+        """How far the exchange's clock is from ours, from its replies."""
+        return self._session.clock
+
+    # Tracking orders.
+
+    async def track(
+        self, account: str | None = None, *, arm: bool = True, within: float = TRACK_TIMEOUT
+    ) -> OrderTracker:
+        """Follow the resting orders of ``account`` (the signer's own by default).
+
+        Each of the signer's own is armed as it rests, unless ``arm`` is False, and disarmed when it
+        ends; one signature each. From then on, what a cancel that ended as :class:`OutcomeUnknown` or with
+        code 420 did becomes known: :attr:`Pending.settled`, :meth:`truth`.
+
+        Raises :class:`ConnectionFailed`, stage ``subscribe``, if the exchange does not acknowledge
+        within so many s: a bad subscription is answered with silence.
+        """
+        self._check_open()
+        tracker = self._news.track(self._tracker(account, arm, self._news.truth_told))
+        self._news.start()
+        try:
+            await self._until(lambda: tracker.live, within)
+        except TimeoutError:
+            raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s") from None
+        return tracker
+
+    async def truth(self, pending: Pending[Any], within: float = TRACK_TIMEOUT) -> Truth:
+        """Wait until a tracker knows what became of the order of a cancel.
+
+        Raises ``TimeoutError`` if that is not known ``within`` so many s.
+        """
+        self._check_thread()
+        await self._until(lambda: pending.settled is not None, within)
+        truth = pending.settled
+        if truth is None:  # a waiter's own error, never seen
+            raise TimeoutError
+        return truth
+
+    async def _until(self, there: Callable[[], bool], within: float) -> None:
+        changed = asyncio.Event()
+        self._news.changed.append(changed.set)
+        try:
+            async with asyncio.timeout(within):
+                while not there():
+                    changed.clear()
+                    await changed.wait()
+        finally:
+            self._news.changed.remove(changed.set)
+
+    # Closing.
+
     async def close(self) -> None:
         """Close the connection; requests in flight may still get their replies meanwhile.
 
@@ -339,25 +399,36 @@ class Client(Arming[Pending[Any]]):
             raise NotSent(self._links.why_not_ready())
         return link
 
-    def _cancel(self, frame: Callable[[int], bytes], operation: str, actions: int = 0) -> Pending[Any]:
+    def _cancel(
+        self,
+        frame: Callable[[int], bytes],
+        operation: str,
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> Pending[Any]:
         self._check_thread()
         try:
             link = self._ready_link()
             pending = self._session.take()
-            pending.operation, pending.actions = operation, actions
+            pending.operation, pending.actions, pending.order = operation, actions, order
             link.put(frame(pending.number), pending)
         except NotSent as error:
-            return self._cancel_later(str(error), frame, operation, actions)
+            return self._cancel_later(str(error), frame, operation, actions, order)
         return pending
 
     def _cancel_later(
-        self, reason: str, frame: Callable[[int], bytes], operation: str = "cancel_order", actions: int = 0
+        self,
+        reason: str,
+        frame: Callable[[int], bytes],
+        operation: str = "cancel_order",
+        actions: int = 0,
+        order: int | str | None = None,
     ) -> Pending[Any]:
         """Have a cancel wait for a connection, if that is wanted."""
         if not self._endpoint.retry_within or self._links.closed:
             raise NotSent(reason)
         pending = self._session.take()
-        pending.operation, pending.actions = operation, actions
+        pending.operation, pending.actions, pending.order = operation, actions, order
         frame(pending.number)  # bad input is told now, and not when there is a connection
         deadline = monotonic() + self._endpoint.retry_within
         self._session.park(pending, frame, reason, deadline)
@@ -376,12 +447,12 @@ class Client(Arming[Pending[Any]]):
         link = self._links.use
         if get_ident() != self._thread or link is None or not link.ready:
             self._check_thread()
-            return self._cancel(partial(self._frame_of, armed), "cancel_order")
+            return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         size = armed._take()
         pending = armed._pending
         if size < 0 or pending is None:
             self._disarm(armed)
-            return self._cancel(partial(self._frame_of, armed), "cancel_order")
+            return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         link.put(self._store.view[:size], pending)
         armed._pending = None
         self._fired.append(armed)
@@ -408,25 +479,16 @@ class Client(Arming[Pending[Any]]):
     # Inside: what arrives, and what is due.
 
     def _message(self, link: Link, text: bytes) -> None:
-        message = self._session.receive(link.lane, text, monotonic())
-        if self._session.late:
-            self._report_late()
+        now = monotonic()
+        message = self._session.receive(link.lane, text, now)
         if message is not None:
-            logger.debug("message of channel %r", message.get("channel"))
-
-    def _report_late(self) -> None:
-        late = self._session.late
-        while late:
-            pending, outcome = late.popleft()
-            logger.info("a late reply to %s %s: %r", pending.operation, pending.id, outcome)
-            if self._on_late_reply is not None:
-                try:
-                    self._on_late_reply(pending, outcome)
-                except Exception:
-                    logger.exception("on_late_reply")
+            self._news.channel(link.lane, message, now)
+        elif self._session.late or self._session.open:
+            self._news.replies()
 
     def _lost(self, link: Link, reason: str) -> None:
         self._links.lost(link, reason, monotonic())
+        self._news.replies()
         if self._keeper is not None:
             self._schedule_tick()
 
@@ -435,6 +497,7 @@ class Client(Arming[Pending[Any]]):
         now = monotonic()
         self._session.tick(now)
         self._links.tick(now)
+        self._news.tick(now)
         self._send_parked()
         self._schedule_tick()
 
@@ -505,6 +568,7 @@ class Client(Arming[Pending[Any]]):
         if failure is None:
             self._links.opened(index, link, now)
             self._send_parked()
+            self._news.tick(now)
         else:
             self._links.failed(index, failure, now)
         if self._keeper is not None:

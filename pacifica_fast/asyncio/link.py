@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
-from pacifica_fast.session import PARTLY_SENT, PING, Lane, Pending
+from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.tcp import tune
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
@@ -109,10 +109,10 @@ class Link(asyncio.Protocol):
             here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
             self.lane.unsent(here, PARTLY_SENT, now)
 
-    def ping(self) -> None:
-        """Ask for a sign of life."""
+    def say(self, text: bytes) -> None:
+        """Send a message that is no request."""
         with contextlib.suppress(NotSent):  # the link is gone, and says so itself
-            self._write(frame_of(PING))
+            self._write(frame_of(text))
 
     def _write(self, frames: bytes) -> bytes:
         """Their bytes on the wire."""

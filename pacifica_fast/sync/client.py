@@ -22,10 +22,13 @@ from uuid import UUID
 
 from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
-from pacifica_fast.errors import InvalidRequest, NotSent, PacificaError
+from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.switching import eager_switching
 from pacifica_fast.sync.link import Link
@@ -107,9 +110,10 @@ class Client(Arming[Pending[Any]]):
             timeout=endpoint.timeout,
             heartbeat=endpoint.heartbeat,
             pong_timeout=endpoint.pong_timeout,
+            clock=endpoint.clock(),
         )
         self._turn = Turn()
-        self._reader = Reader(endpoint, self._session, self._turn, on_late_reply)
+        self._reader = Reader(signer, endpoint, self._session, self._turn, on_late_reply)
         self._links = self._reader.links
         # Not at exit: the reader's own hook closes all connections at once.
         weakref.finalize(self, self._reader.stop).atexit = False
@@ -140,6 +144,7 @@ class Client(Arming[Pending[Any]]):
                 symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
             )
             self._send(pending, frame)
+            pending.order = order_id if client_order_id is None else str(client_order_id)
         except NotSent as error:
             return self._cancel_later(
                 error,
@@ -151,6 +156,7 @@ class Client(Arming[Pending[Any]]):
                     timestamp,
                     expiry_window,
                 ),
+                order=order_id if client_order_id is None else str(client_order_id),
             )
         return pending
 
@@ -265,6 +271,56 @@ class Client(Arming[Pending[Any]]):
         links.listeners.append(listen)
         return _events(links, listen, waiting, arrived)
 
+    @property
+    def clock(self) -> ExchangeClock:
+        """How far the exchange's clock is from ours, from its replies."""
+        return self._session.clock
+
+    # Tracking orders.
+
+    def track(
+        self, account: str | None = None, *, arm: bool = True, within: float = TRACK_TIMEOUT
+    ) -> OrderTracker:
+        """Follow the resting orders of ``account`` (the signer's own by default).
+
+        Each of the signer's own is armed as it rests, unless ``arm`` is False, and disarmed when it
+        ends; one signature each. From then on, what a cancel that ended as :class:`OutcomeUnknown` or with
+        code 420 did becomes known: :attr:`Pending.settled`, :meth:`truth`.
+
+        Raises :class:`ConnectionFailed`, stage ``subscribe``, if the exchange does not acknowledge
+        within so many s: a bad subscription is answered with silence.
+        """
+        self._check_open()
+        tracker = self._reader.track(self._tracker(account, arm, self._reader.news.truth_told))
+        if not self._until(lambda: tracker.live, within):
+            raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s")
+        return tracker
+
+    def truth(self, pending: Pending[Any], within: float = TRACK_TIMEOUT) -> Truth:
+        """Wait until a tracker knows what became of the order of a cancel.
+
+        Raises ``TimeoutError`` if that is not known ``within`` so many s.
+        """
+        self._until(lambda: pending.settled is not None, within)
+        truth = pending.settled
+        if truth is None:
+            raise TimeoutError(f"what became of the order is not known within {within:g} s")
+        return truth
+
+    def _until(self, there: Callable[[], bool], within: float) -> bool:
+        changed, deadline = Event(), monotonic() + within
+        listeners = self._reader.news.changed
+        listeners.append(changed.set)
+        try:
+            while not there() and monotonic() < deadline:
+                changed.wait(max(0.0, deadline - monotonic()))
+                changed.clear()
+        finally:
+            listeners.remove(changed.set)
+        return there()
+
+    # Closing.
+
     def close(self) -> None:
         """Close the connection; requests in flight may still get their replies meanwhile.
 
@@ -303,22 +359,34 @@ class Client(Arming[Pending[Any]]):
         pending.operation, pending.actions = operation, actions
         return pending
 
-    def _cancel(self, frame: Callable[[int], bytes], operation: str, actions: int = 0) -> Pending[Any]:
+    def _cancel(
+        self,
+        frame: Callable[[int], bytes],
+        operation: str,
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> Pending[Any]:
         try:
             pending = self._taken(operation, actions)
+            pending.order = order
             self._send(pending, frame(pending.number))
         except NotSent as error:
-            return self._cancel_later(error, frame, operation, actions)
+            return self._cancel_later(error, frame, operation, actions, order)
         return pending
 
     def _cancel_later(
-        self, error: NotSent, frame: Callable[[int], bytes], operation: str = "cancel_order", actions: int = 0
+        self,
+        error: NotSent,
+        frame: Callable[[int], bytes],
+        operation: str = "cancel_order",
+        actions: int = 0,
+        order: int | str | None = None,
     ) -> Pending[Any]:
         """Have a cancel wait for a connection, if that is wanted."""
         if not self._endpoint.retry_within or self._links.closed or self._turn.owner == get_ident():
             raise error
         pending = self._session.take()
-        pending.operation, pending.actions = operation, actions
+        pending.operation, pending.actions, pending.order = operation, actions, order
         frame(pending.number)  # bad input is told now, and not when there is a connection
         deadline = monotonic() + self._endpoint.retry_within
         with self._turn():
@@ -380,10 +448,10 @@ class Client(Arming[Pending[Any]]):
         try:
             pending = self._send(None, b"", armed)
         except NotSent as error:
-            return self._cancel_later(error, partial(self._frame_of, armed))
+            return self._cancel_later(error, partial(self._frame_of, armed), order=armed.order)
         if pending is None:
             self._disarm(armed)
-            pending = self._cancel(partial(self._frame_of, armed), "cancel_order")
+            pending = self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:

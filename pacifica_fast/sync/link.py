@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
-from pacifica_fast.session import PARTLY_SENT, PING, Lane, Pending
+from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
@@ -285,10 +285,10 @@ class Link:
             self._flushed = 0
         self._update()
 
-    def ping(self) -> None:
-        """Ask for a sign of life, unless earlier data waits."""
+    def say(self, text: bytes) -> None:
+        """Send a message that is no request, unless earlier data waits."""
         if self.ready:
-            frame = frame_of(PING)
+            frame = frame_of(text)
             try:
                 self._write(frame if self._encrypt is None else self._encrypt(frame))
             except Ended as end:

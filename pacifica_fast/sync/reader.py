@@ -24,8 +24,11 @@ from typing import Any
 from pacifica_fast.endpoint import CLOSE_TIMEOUT, CLOSED, DID_NOT_COME, Endpoint
 from pacifica_fast.errors import ConnectionFailed
 from pacifica_fast.links import Links
+from pacifica_fast.news import News
+from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
 from pacifica_fast.session import Lane, Session
+from pacifica_fast.signer import Signer
 from pacifica_fast.switching import SwitchAdvice
 from pacifica_fast.sync.dial import dial, milliseconds_until
 from pacifica_fast.sync.link import Bell, Ended, Link
@@ -54,6 +57,7 @@ class Reader:
 
     def __init__(
         self,
+        signer: Signer,
         endpoint: Endpoint,
         session: Session[Any],
         turn: Turn,
@@ -64,9 +68,10 @@ class Reader:
         self._endpoint = endpoint
         self._session = session
         self._turn_of_all = turn
-        self._on_late_reply = on_late_reply
+        self.news = News(signer, session, self.links, turn, on_late_reply)
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
+        self._next_tick = 0.0
         self._advice = SwitchAdvice()
         self._stopping = False
         self._close_at = inf
@@ -95,6 +100,12 @@ class Reader:
                 link.drop(DID_NOT_COME)
             self.bell.close()
             raise
+
+    def track(self, tracker: OrderTracker) -> OrderTracker:
+        """As :meth:`News.track`, from any thread."""
+        known = self.news.track(tracker)
+        self.bell.ring()
+        return known
 
     def stop(self) -> bool:
         """Have the connection closed, and do not wait for it. May be called from anywhere.
@@ -154,11 +165,10 @@ class Reader:
 
     def _read(self) -> None:
         ear = self.bell.ear.fileno()
-        next_tick = 0.0
         while True:
             now = monotonic()
-            if now >= next_tick:
-                next_tick = now + self._tick_interval
+            if now >= self._next_tick:
+                self._next_tick = now + self._tick_interval
                 self._tick(now)
             if self._stopping and self._close_at == inf:
                 self._close_at = now + CLOSE_TIMEOUT
@@ -167,14 +177,15 @@ class Reader:
             if self._close_at < inf and (now >= self._close_at or not self.links.all()):
                 return
             self._take_opened()
+            self.news.start()
             by_descriptor = self._look_at_links(now)
             poller = select.poll()
             poller.register(ear, select.POLLIN)
             for descriptor, link in by_descriptor.items():
                 poller.register(descriptor, link.events())
             due = min(self._session.next_deadline(), self.links.next_event())
-            next_tick = min(next_tick, max(due, now + 0.001))
-            until = min(next_tick, self._close_at, *self._closing.values())
+            self._next_tick = min(self._next_tick, max(due, now + 0.001))
+            until = min(self._next_tick, self._close_at, *self._closing.values())
             for descriptor, event in poller.poll(milliseconds_until(until)):
                 if descriptor == ear:
                     self.bell.heard()
@@ -214,6 +225,7 @@ class Reader:
         reason = link.drop(reason)
         link.lane.unsent(link.untouched(), reason, now)
         self.links.lost(link, reason, now)
+        self._next_tick = 0.0  # there may be more to be said of what has ended
 
     def _receive(self, link: Link) -> None:
         data = link.receive_bytes()
@@ -229,23 +241,13 @@ class Reader:
                 raise link.end()
 
     def _message(self, link: Link, text: bytes) -> None:
+        now = monotonic()
         with self._turn():
-            message = self._session.receive(link.lane, text, monotonic())
-        if self._session.late:
-            self._report_late()
+            message = self._session.receive(link.lane, text, now)
         if message is not None:
-            logger.debug("message of channel %r", message.get("channel"))
-
-    def _report_late(self) -> None:
-        late = self._session.late
-        while late:
-            pending, outcome = late.popleft()
-            logger.info("a late reply to %s %s: %r", pending.operation, pending.id, outcome)
-            if self._on_late_reply is not None:
-                try:
-                    self._on_late_reply(pending, outcome)
-                except Exception:
-                    logger.exception("on_late_reply")
+            self.news.channel(link.lane, message, now)
+        elif self._session.late or self._session.open:
+            self.news.replies()
 
     def _tick(self, now: float) -> None:
         self._advice.look()
@@ -253,6 +255,7 @@ class Reader:
             self._session.tick(now)
             self.links.tick(now)
             self._send_parked(now)
+        self.news.tick(now)
 
     def _send_parked(self, now: float) -> None:
         link = self.links.use
@@ -317,6 +320,7 @@ class Reader:
             if isinstance(what, Link) and not isinstance(more, ConnectionFailed):
                 for message in more:
                     self._message(what, message)
+                self.news.tick(now)
 
 
 def _open(endpoint: Endpoint, lane: Lane[Any], bell: Bell, stop: Bell) -> tuple[Link, list[bytes]]:
