@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from time import monotonic, time
 from typing import Any
 
+from pacifica_fast.endpoint import Endpoint
 from pacifica_fast.links import Links
 from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
@@ -29,6 +30,7 @@ class News:
     def __init__(
         self,
         signer: Signer,
+        endpoint: Endpoint,
         session: Session[Any],
         links: Links[Any],
         turn: Callable[[], AbstractContextManager[None]],
@@ -42,6 +44,7 @@ class News:
         self._session = session
         self._links = links
         self._turn = turn
+        self._correct_clock = endpoint.correct_clock
         self._on_late_reply = on_late_reply
         links.on_lane.append(self._lane)
 
@@ -101,9 +104,8 @@ class News:
         clock.tick(now, time() * 1000)
         if clock.offset is not None:
             clock.check(self._signer.expiry_window, now)
-            correction = clock.correction(now)
-            if correction != self._signer.clock_correction:
-                self._signer.clock_correction = correction
+            if self._correct_clock:
+                self._signer.clock_correction = clock.correction(now)
 
     def _lane(self, lane: Lane[Any], is_open: bool, now: float) -> None:
         for tracker in list(self.trackers.values()):

@@ -124,7 +124,7 @@ class Client(Arming[Pending[Any]]):
             clock=endpoint.clock(),
         )
         self._links: Links[Link] = Links(self._session, endpoint, self._begin_opening)
-        self._news = News(signer, self._session, self._links, contextlib.nullcontext, on_late_reply)
+        self._news = News(signer, endpoint, self._session, self._links, contextlib.nullcontext, on_late_reply)
         self._openings: set[asyncio.Task[ConnectionFailed | None]] = set()
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20

@@ -68,7 +68,7 @@ class Reader:
         self._endpoint = endpoint
         self._session = session
         self._turn_of_all = turn
-        self.news = News(signer, session, self.links, turn, on_late_reply)
+        self.news = News(signer, endpoint, session, self.links, turn, on_late_reply)
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._next_tick = 0.0
