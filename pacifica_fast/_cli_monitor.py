@@ -27,9 +27,8 @@ from pacifica_fast._monitor_view import View, as_json, draw, painted
 if TYPE_CHECKING:
     from pacifica_fast.status import Status
 
-__all__ = ["MONITOR_URL", "monitor"]
+__all__ = ["monitor"]
 
-MONITOR_URL: Final = "http://127.0.0.1:9464/metrics"
 _ANSWER_TIMEOUT: Final = 3.0  # s
 _MAX_ANSWER: Final = 4 << 20  # bytes
 
@@ -106,7 +105,8 @@ def _redraw(view: View, terminal: Terminal) -> None:
     """Over what is there, in one write: nothing flickers, nothing of a longer line stays."""
     width, height = shutil.get_terminal_size()
     lines = draw(view, width, height, time.time(), unicode=_speaks_unicode())
-    text = "\r\n".join(painted(line, terminal) + _TO_LINE_END for line in lines)
+    # Each line is erased first: behind a full one the cursor stands on its last character.
+    text = "\n".join(_TO_LINE_END + painted(line, terminal) for line in lines)
     _write(_HOME + text + _TO_SCREEN_END)
 
 
@@ -183,7 +183,7 @@ def _checked(url: str) -> SplitResult:
         known = False
     if known and url.isascii() and url.isprintable() and " " not in url:
         return parts
-    raise Failure(f"expected the URL of a bot's exporter, as {MONITOR_URL}")
+    raise Failure("expected the URL of a bot's exporter, http://host:port/metrics")
 
 
 def _shown(url: SplitResult) -> str:

@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from pacifica_fast._cli_mock import MOCK_CREDITS, MOCK_PORT, mock_ca_file, mock_exchange
-from pacifica_fast._cli_monitor import MONITOR_URL, monitor
 from pacifica_fast._cli_terminal import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
@@ -63,6 +62,7 @@ __all__ = ["main"]
 
 NETWORKS: Final = ("mainnet", "testnet", "mock")
 KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
+MONITOR_URL: Final = "http://127.0.0.1:9464/metrics"
 
 _FATES = """\
 exit status:
@@ -452,6 +452,13 @@ def _demo(args: argparse.Namespace, terminal: Terminal) -> int:
     return demo.run(terminal, rounds=args.rounds, as_json=args.json)
 
 
+def _monitor(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast monitor``."""
+    from pacifica_fast import _cli_monitor
+
+    return _cli_monitor.monitor(args, terminal)
+
+
 # --------------------------------------------------------------------------- arguments
 
 
@@ -561,7 +568,7 @@ def _parser() -> argparse.ArgumentParser:
 
     watch = command(
         "monitor",
-        monitor,
+        _monitor,
         "watch a running bot: fates, latencies, credits, clock and links",
         "The bot offers itself with pacifica_fast.prometheus.serve(client), see docs/observability.md.\n"
         "It ends with q, Ctrl-C or SIGTERM; a bot that goes away is waited for.\n\n"

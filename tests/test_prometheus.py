@@ -89,25 +89,27 @@ def test_scraped_over_http() -> None:
 def test_a_real_client() -> None:
     keypair = Keypair.generate()
     latency = Latency()
-    with MockExchange(tls=False).in_thread() as exchange:
-        with connect(Signer(keypair), url=exchange.url) as client:
-            watched = Watched(client, latency)
-            with serve(watched, port=0) as exporter:
-                for _ in range(3):
-                    order = exchange.place(keypair.pubkey())
-                    pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
-                    watched.saw(pending)
-                    latency.note((pending.sent_at - 2e-5, pending.sent_at - 1e-5, pending.sent_at))
-                    pending.result()
-                    latency.acked(pending.settled_at - pending.sent_at)
-                text = scrape(exporter.url)[2]
-                labels = {"account": keypair.pubkey()}
-                assert value(text, "requests_total", fate="acked", **labels) == 3
-                assert value(text, "latency_seconds_count", stage="ack", **labels) == 3
-                build = value(text, "latency_seconds", stage="build", quantile="0.999", **labels)
-                assert build == pytest.approx(1e-5, rel=0.02)
-                (status,) = read_exposition(text)
-                assert status.account == keypair.pubkey()
+    with (
+        MockExchange(tls=False).in_thread() as exchange,
+        connect(Signer(keypair), url=exchange.url) as client,
+    ):
+        watched = Watched(client, latency)
+        with serve(watched, port=0) as exporter:
+            for _ in range(3):
+                order = exchange.place(keypair.pubkey())
+                pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
+                watched.saw(pending)
+                latency.note((pending.sent_at - 2e-5, pending.sent_at - 1e-5, pending.sent_at))
+                pending.result()
+                latency.acked(pending.settled_at - pending.sent_at)
+            text = scrape(exporter.url)[2]
+    labels = {"account": keypair.pubkey()}
+    assert value(text, "requests_total", fate="acked", **labels) == 3
+    assert value(text, "latency_seconds_count", stage="ack", **labels) == 3
+    build = value(text, "latency_seconds", stage="build", quantile="0.999", **labels)
+    assert build == pytest.approx(1e-5, rel=0.02)
+    (status,) = read_exposition(text)
+    assert status.account == keypair.pubkey()
 
 
 @settings(deadline=None)
