@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """How long cancels take, stage by stage: build, write, ack.
 
-What lies between a decision and the wire is only three readings of the clock and one append.
-The histograms are fed by :meth:`Latency.drain`, when nothing hurries. They are HdrHistogram's
-(extra ``metrics``), of a fixed size, so that a client that runs for a month needs no more memory
-than one that runs for a minute.
+Between a decision and the wire the clock is read, and the time kept with the request: a few tenths of
+a µs, cold (``python -m benchmarks.observing``). :attr:`Latency.note` and :attr:`Latency.acked` are one
+append each, for when the request is settled; the histograms are fed by :meth:`Latency.drain`, when
+nothing hurries. They are HdrHistogram's (extra ``metrics``), of a fixed size, so that a client that
+runs for a month needs no more memory than one that runs for a minute.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class LatencySummary:
 class Latency:
     """Histograms of the three stages, over the last ``window`` seconds (60; between 1 and 86 400).
 
-    Whoever sends calls :attr:`note` and, when a reply settles a request, :attr:`acked`; now and then
-    somebody calls :meth:`drain`. Between two drains the last 8192 cancels are kept. Everything may be
-    called from any thread.
+    When a request ends, whoever sent it calls :attr:`note` and, if a reply ended it, :attr:`acked`; now
+    and then somebody calls :meth:`drain`. Between two drains the last 8192 cancels are kept. Everything
+    may be called from any thread.
 
     Raises :class:`InvalidRequest` for a wrong window, and ``ImportError`` without the extra.
     """
@@ -81,16 +82,16 @@ class Latency:
         self._lock = Lock()
         self._sent: deque[tuple[float, float, float]] = deque(maxlen=_ROOM)
         self._acks: deque[float] = deque(maxlen=_ROOM)
-        # Not methods: a frame of Python's would be a fifth of what all of this costs.
+        # Not methods of ours: they are called while somebody waits for a reply.
         self.note: Callable[[tuple[float, float, float]], None] = self._sent.append
-        """``note((began, built, written))``, in monotonic seconds: a cancel is on the wire."""
+        """``note((began, built, written))``, in monotonic seconds: a cancel went to the wire."""
         self.acked: Callable[[float], None] = self._acks.append
         """``acked(settled_at - sent_at)``, in seconds: the exchange has answered."""
         self._stages = {name: _Recent(new) for name in STAGES}
         self._slice_ends = clock() + self.window / _SLICES
 
     def drain(self) -> None:
-        """Put what was noted into the histograms: some 4 µs a cancel. Call it twice a minute or more.
+        """Put what was noted into the histograms: 4 to 8 µs a cancel. Call it once a second, say.
 
         What is drained counts as of now, so a window is as sharp as the drains are frequent.
         """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import json
 import os
@@ -198,6 +199,7 @@ class Screen:
         )
         self.theirs = theirs
         self.written = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
 
     def resize(self, width: int, height: int) -> None:
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -205,7 +207,7 @@ class Screen:
     def read(self) -> bool:
         if not select.select([self.ours], [], [], 0.05)[0]:
             return False
-        self.written += os.read(self.ours, 65536).decode()
+        self.written += self.decoder.decode(os.read(self.ours, 65536))
         return True
 
     def frame(self) -> str:
