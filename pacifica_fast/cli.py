@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch the demo.
+"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch a bot or the demo.
 
 Keys come from the environment or a file, never from an argument: arguments are visible
 to every user of the machine, and stay in the shell's history. What argparse or an error
@@ -62,6 +62,7 @@ __all__ = ["main"]
 
 NETWORKS: Final = ("mainnet", "testnet", "mock")
 KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
+MONITOR_URL: Final = "http://127.0.0.1:9464/metrics"
 
 _FATES = """\
 exit status:
@@ -451,6 +452,13 @@ def _demo(args: argparse.Namespace, terminal: Terminal) -> int:
     return demo.run(terminal, rounds=args.rounds, as_json=args.json)
 
 
+def _monitor(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast monitor``."""
+    from pacifica_fast import _cli_monitor
+
+    return _cli_monitor.monitor(args, terminal)
+
+
 # --------------------------------------------------------------------------- arguments
 
 
@@ -557,6 +565,21 @@ def _parser() -> argparse.ArgumentParser:
         help="orders to cancel for the measurements, each way (default: 300)",
     )
     demo.add_argument("--json", action="store_true", help="print a summary as one line of JSON instead")
+
+    watch = command(
+        "monitor",
+        _monitor,
+        "watch a running bot: fates, latencies, credits, clock and links",
+        "The bot offers itself with pacifica_fast.prometheus.serve(client), see docs/observability.md.\n"
+        "It ends with q, Ctrl-C or SIGTERM; a bot that goes away is waited for.\n\n"
+        "exit status: 0; with --once 1 if the bot does not answer",
+    )
+    watch.add_argument(
+        "url", metavar="URL", nargs="?", default=MONITOR_URL, help=f"its exporter (default: {MONITOR_URL})"
+    )
+    watch.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="how often (default: 1)")
+    watch.add_argument("--once", action="store_true", help="look once, print, and end")
+    watch.add_argument("--json", action="store_true", help="print a line of JSON each time")
 
     cancel = command("cancel", _cancel, "cancel one order", f"{_FATES}\n{_TRY_IT}")
     cancel.add_argument("symbol", metavar="SYMBOL", help="the market, as BTC")
