@@ -14,6 +14,7 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from pacifica_fast.armed import checked_window
 from pacifica_fast.clock import ExchangeClock
+from pacifica_fast.credits import Budget, shared_budget
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.signer import Signer
 from pacifica_fast.tls import TLS
@@ -45,6 +46,7 @@ BACKOFF = 0.1  # s
 BACKOFF_MAX = 30.0  # s
 ROTATE_AFTER = 23.5 * 3600.0  # s; the exchange closes at 24 h
 LINKS_MAX = 2
+CREDIT_RESERVE = 10.0
 CLOCK_WARNING = 0.2  # of the expiry window
 
 CLOSED = "the client was closed"
@@ -65,6 +67,12 @@ class Settings(TypedDict, total=False):
       signed then. Nothing but cancels is ever sent later than it was asked for, or twice.
     - ``keep_warm`` (0, asyncio only): build a request and throw it away every so many s, so that code
       and data are in the processor's caches when a cancel is due; 0.01 costs 0.3 % of a core.
+
+    - ``credit_reserve`` (10): credits that only cancels may use: anything else that would touch them is
+      :class:`CreditsReserved`. Clients with one ``api_key``, or without any on one address, count them
+      together; ``credit_group`` (None) names those that do, an account and its subaccounts say.
+    - ``latency`` (False): keep histograms of what building, writing and acknowledging took; needs the
+      extra ``metrics``.
 
     Connections:
 
@@ -102,6 +110,9 @@ class Settings(TypedDict, total=False):
     rotate_after: float
     correct_clock: bool
     clock_warning: float
+    credit_reserve: float
+    credit_group: str | None
+    latency: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,9 @@ class Endpoint:
     rotate_after: float
     correct_clock: bool
     clock_warning: float
+    credit_reserve: float
+    credit_group: str = field(repr=False)  # may be the API key
+    latency: bool
 
     @classmethod
     def checked(
@@ -155,6 +169,9 @@ class Endpoint:
         rotate_after: float = ROTATE_AFTER,
         correct_clock: bool = False,
         clock_warning: float = CLOCK_WARNING,
+        credit_reserve: float = CREDIT_RESERVE,
+        credit_group: str | None = None,
+        latency: bool = False,
     ) -> Endpoint:
         """The arguments of ``connect``; raises :class:`InvalidRequest`, which names the wrong one."""
         uri = _checked_url(url)
@@ -183,7 +200,14 @@ class Endpoint:
             rotate_after=_checked_seconds("rotate_after", rotate_after),
             correct_clock=_checked_flag("correct_clock", correct_clock),
             clock_warning=_checked_share("clock_warning", clock_warning),
+            credit_reserve=_checked_credits("credit_reserve", credit_reserve),
+            credit_group=_checked_group(credit_group) or f"key {api_key or ''}",
+            latency=_checked_flag("latency", latency),
         )
+
+    def budget(self) -> Budget:
+        """What counts the credits; the same for all that share them."""
+        return shared_budget(self.uri.host, self.uri.port, self.credit_group, self.credit_reserve)
 
     def clock(self) -> ExchangeClock:
         """What tells the exchange's clock."""
@@ -251,6 +275,18 @@ def _checked_count(field: str, value: int, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
         raise InvalidRequest(f"{field}: expected {least} to {most}")
     return value
+
+
+def _checked_credits(field: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise InvalidRequest(f"{field}: expected a number of credits, 0 or more")
+    return float(value)
+
+
+def _checked_group(group: str | None) -> str:
+    if group is not None and (not isinstance(group, str) or not group):
+        raise InvalidRequest("credit_group: expected a name, or None")
+    return "" if group is None else f"group {group}"
 
 
 def _checked_flag(field: str, value: bool) -> bool:

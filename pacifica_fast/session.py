@@ -22,8 +22,19 @@ import orjson
 
 from pacifica_fast import ids
 from pacifica_fast.clock import ExchangeClock
+from pacifica_fast.credits import Budget, cost_of
 from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
-from pacifica_fast.replies import Ack, CancelAck, error_text, is_about_signature, read_reply
+from pacifica_fast.latency import Latency
+from pacifica_fast.logs import shown
+from pacifica_fast.replies import (
+    RATE_LIMIT_CODE,
+    Ack,
+    CancelAck,
+    error_text,
+    is_about_signature,
+    read_credits,
+    read_reply,
+)
 
 __all__ = ["PARTLY_SENT", "PING", "Fates", "Lane", "Pending", "Session", "Truth"]
 
@@ -36,7 +47,6 @@ PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 _RING_SIZE = 32
 _SAMPLE_EVERY = 0.01  # s; of the exchange's clock: often enough to meet a quick reply
-_SHOWN = 200  # bytes of a strange message that go to the log
 # Requests that have ended, whose further replies are still known for theirs.
 _UNKNOWN_KEPT = 4096
 _ANSWERED_KEPT = 1024
@@ -65,12 +75,15 @@ class Pending:
     """
 
     __slots__ = (
+        "_cost",
         "_held",
         "_lanes",
         "_outcome",
         "_since",
         "_truth",
         "actions",
+        "began",
+        "built",
         "id",
         "number",
         "operation",
@@ -90,6 +103,9 @@ class Pending:
         self.order: int | str | None = None
         """The order id or client order id, of a cancel of one order."""
         self.actions = 0
+        self.began = 0.0
+        """When it was decided, and built: kept if somebody asked for latencies, else 0."""
+        self.built = 0.0
         self.sent_at = 0.0
         self.settled_at = 0.0
         self._outcome: Ack | Exception | None = None
@@ -97,6 +113,7 @@ class Pending:
         # the best of what the others brought.
         self._since = inf
         self._lanes = 0
+        self._cost = 0.0
         self._held: Exception | None = None
         self._truth: Truth | None = None
 
@@ -209,6 +226,7 @@ class Fates:
     late: int = 0
 
     def count(self, outcome: Ack | Exception) -> None:
+        """One more."""
         if isinstance(outcome, Ack):
             self.acked += 1
         elif isinstance(outcome, Rejected):
@@ -286,8 +304,12 @@ class Session(Generic[P]):
         heartbeat: float = inf,
         pong_timeout: float = inf,
         clock: ExchangeClock | None = None,
+        budget: Budget | None = None,
+        latency: Latency | None = None,
     ) -> None:
         self.timeout = timeout
+        self.budget = budget or Budget()
+        self.latency = latency
         self.clock = clock or ExchangeClock()
         self.heartbeat = heartbeat
         self.pong_timeout = pong_timeout
@@ -307,6 +329,7 @@ class Session(Generic[P]):
         self._unknown: _Remembered[P] = _Remembered(_UNKNOWN_KEPT)
         self._answered: _Remembered[P] = _Remembered(_ANSWERED_KEPT)
         self._next_sample = 0.0
+        self._spent = 0.0
         # An error without id may explain a request that gets no reply.
         self._stray_error = ""
         self._stray_error_at = 0.0
@@ -360,15 +383,21 @@ class Session(Generic[P]):
                 pending = lane.just_sent.popleft()
                 lane.asked(pending.sent_at)
                 sent.append((pending.sent_at, lane.bit, pending))
+        if not sent:
+            return
         if len(self._lanes) > 1:
             sent.sort(key=lambda entry: entry[0])
         for at, bit, pending in sent:
             if pending._outcome is None:
                 pending._lanes |= bit
+                pending._cost += cost_of(pending.operation)
+                self._spent += cost_of(pending.operation)
                 self._in_flight[pending.id] = pending
                 if pending._since == inf:
                     pending._since = at
                     self._by_age.append(pending)
+        spent, self._spent = self._spent, 0.0
+        self.budget.spent(spent)
 
     def unsent(self, lane: Lane[P], pendings: Iterable[P], reason: str, now: float) -> None:
         """These were counted as sent on a lane, and provably never left by it."""
@@ -396,10 +425,20 @@ class Session(Generic[P]):
 
     def _end(self, pending: P, outcome: Ack | Exception, now: float) -> None:
         pending._held = None
+        if pending._cost:
+            self.budget.settled(pending._cost)
+        if self.latency is not None and pending.began:
+            self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)
         pending._settle(outcome, now)
         if self.keep_open and not isinstance(outcome, Ack):
             self.open.append(pending)
+
+    @staticmethod
+    def _note_latency(latency: Latency, pending: P, outcome: Ack | Exception, now: float) -> None:
+        latency.note((pending.began, pending.built, pending.sent_at))
+        if isinstance(outcome, Ack | Rejected):
+            latency.acked(now - pending.sent_at)
 
     # Cancels that wait for a connection.
 
@@ -441,10 +480,10 @@ class Session(Generic[P]):
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:
-            logger.warning("message is not JSON: %r", text[:_SHOWN])
+            logger.warning("message is not JSON: %s", shown(text))
             return None
         if type(message) is not dict:
-            logger.warning("message is no object: %r", text[:_SHOWN])
+            logger.warning("message is no object: %s", shown(text))
             return None
         if "id" in message or "code" in message:
             self._reply(lane, message, text, now)
@@ -460,6 +499,7 @@ class Session(Generic[P]):
         if now >= self._next_sample:
             self._next_sample = now + _SAMPLE_EVERY
             self.clock.sample(reply.get("t"), pending.sent_at, now, time() * 1000)
+        self._count_credits(pending, reply, now)
         outcome = read_reply(reply, pending.id, pending.operation, pending.actions)
         if isinstance(outcome, Ack):
             pending._lanes &= ~lane.bit
@@ -467,6 +507,14 @@ class Session(Generic[P]):
         else:
             self._give_up(pending, lane, outcome, now)
         self.refill()
+
+    def _count_credits(self, pending: P, reply: dict[str, Any], now: float) -> None:
+        credits = read_credits(reply)
+        if credits is not None:
+            stamp = reply.get("t")
+            self.budget.replied(credits, now, stamp if type(stamp) is int else None, pending.operation)
+        if reply.get("code") == RATE_LIMIT_CODE:
+            self.budget.limited(None if credits is None else credits.refresh, now)
 
     def _reply_to_none(
         self, lane: Lane[P], request_id: Any, reply: dict[str, Any], text: bytes, now: float
@@ -477,11 +525,11 @@ class Session(Generic[P]):
         if request_id is None:
             self._stray_error = f"{reply.get('code')}: {error_text(reply)}"
             self._stray_error_at = now
-            logger.warning("reply without an id, given to no request: %r", text[:_SHOWN])
+            logger.warning("reply without an id, given to no request: %s", shown(text))
         elif ended is None:
-            logger.warning("reply to no request in flight: %r", text[:_SHOWN])
+            logger.warning("reply to no request in flight: %s", shown(text))
         elif not ended._lanes & lane.bit:
-            logger.warning("another reply to a request that was answered: %r", text[:_SHOWN])
+            logger.warning("another reply to a request that was answered: %s", shown(text))
         else:
             ended._lanes &= ~lane.bit
             self._late_reply(ended, read_reply(reply, ended.id, ended.operation, ended.actions))
@@ -499,7 +547,9 @@ class Session(Generic[P]):
         renew, pending.renew = pending.renew, None
         if renew is None or not is_about_signature(outcome):
             return False
-        logger.warning("a cancel signed ahead of time was refused (%s): signing it afresh", outcome)
+        logger.warning(
+            "a cancel signed ahead of time was refused (%s): signing it afresh", shown(str(outcome))
+        )
         try:
             return renew(pending)
         finally:  # whatever happened, it has not ended, and is somebody's
