@@ -54,8 +54,10 @@ from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, Outc
 from pacifica_fast.keys import Keypair
 from pacifica_fast.signer import Signer
 
-if TYPE_CHECKING:  # websockets and its like take 0.1 s to import: only where they are needed
+if TYPE_CHECKING:
+    # websockets and its like take 0.1 s to import: only where they are needed
     from pacifica_fast.asyncio import Client
+    from pacifica_fast.mock_faults import Weather
     from pacifica_fast.replies import Ack
 
 __all__ = ["main"]
@@ -487,6 +489,16 @@ def _public_key(text: str) -> str:
     raise argparse.ArgumentTypeError("expected the base58 of a 32-byte public key")
 
 
+def _weather(text: str) -> Weather:
+    """Say which part of ``text`` is no fault; argparse names the option."""
+    from pacifica_fast.mock_faults import Weather
+
+    try:
+        return Weather.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _agent(text: str) -> tuple[str, str]:
     account, colon, agent = text.partition(":")
     if not colon:
@@ -660,6 +672,16 @@ def _parser() -> argparse.ArgumentParser:
         type=partial(_whole, high=1_000_001),
         default=MOCK_CREDITS,
         help=f"the rate limit per minute; a cancel costs half a credit (default: {MOCK_CREDITS}; 0: none)",
+    )
+    mock.add_argument(
+        "--faults",
+        metavar="SPEC",
+        type=_weather,
+        help="what goes wrong how often: drop_after=0.01,delay=0.1,delay_s=0.5,abort_before=0.001, ... "
+        "(probabilities; docs/mock-exchange.md has all of them)",
+    )
+    mock.add_argument(
+        "--seed", metavar="N", type=_whole, default=0, help="of the faults: the same seed, the same faults"
     )
     mock.add_argument("--quiet", action="store_true", help="no line per message")
     mock.add_argument(

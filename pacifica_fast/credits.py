@@ -67,7 +67,7 @@ class Budget:
         """All that was ever spent here."""
         self.on_news: Callable[[], None] | None = None
         """Called after each reply that told something; must not wait."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in the middle
         self._remaining: float | None = None
         self._quota: float | None = None
         self._refresh_at = 0.0
@@ -89,7 +89,7 @@ class Budget:
             self._outstanding = max(0.0, self._outstanding - cost)
 
     def replied(
-        self, credits: Credits, now: float, stamp: int | None = None, operation: str = "cancel_order"
+        self, told: Credits, now: float, stamp: int | None = None, operation: str = "cancel_order"
     ) -> None:
         """A reply told what is left. ``stamp`` is its ``t``: one that was overtaken is no news."""
         with self._lock:
@@ -98,11 +98,11 @@ class Budget:
                 if stamp < self._stamp:
                     return
                 if stamp == self._stamp and same_window and self._remaining is not None:
-                    credits = Credits(min(credits.remaining, self._remaining), credits.quota, credits.refresh)
+                    told = Credits(min(told.remaining, self._remaining), told.quota, told.refresh)
                 self._stamp = stamp
-            self._observe(credits, operation, same_window)
-            self._remaining, self._quota = credits.remaining, credits.quota
-            self._refresh_at = now + credits.refresh
+            self._observe(told, operation, same_window)
+            self._remaining, self._quota = told.remaining, told.quota
+            self._refresh_at = now + told.refresh
             self.elsewhere = 0.0
         if self.on_news is not None:
             self.on_news()
@@ -139,10 +139,10 @@ class Budget:
             refresh = max(0.0, self._refresh_at - now) if known else None
             return CreditState(remaining, self._quota, refresh, self.reserve, self._per_cancel)
 
-    def _observe(self, credits: Credits, operation: str, same_window: bool) -> None:
+    def _observe(self, told: Credits, operation: str, same_window: bool) -> None:
         cancel = is_cancel(operation)
         if cancel and self._last_was_cancel and same_window and self._remaining is not None:
-            cost = self._remaining - credits.remaining
+            cost = self._remaining - told.remaining
             if cost > 0 and (self._per_cancel is None or cost < self._per_cancel):
                 self._per_cancel = cost
         self._last_was_cancel = cancel
@@ -170,6 +170,8 @@ def _start_afresh() -> None:
     """In a forked child: the parent's credits are not its own to count, nor its locks."""
     global _shared_lock
     _shared_lock = threading.Lock()
+    for budget in list(_shared.values()):
+        budget._lock = threading.RLock()
     _shared.clear()
 
 

@@ -16,6 +16,7 @@ from pacifica_fast.armed import checked_window
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, shared_budget
 from pacifica_fast.errors import InvalidRequest
+from pacifica_fast.latency import Latency
 from pacifica_fast.signer import Signer
 from pacifica_fast.tls import TLS
 from pacifica_fast.websocket import WebSocket
@@ -208,6 +209,10 @@ class Endpoint:
     def budget(self) -> Budget:
         """What counts the credits; the same for all that share them."""
         return shared_budget(self.uri.host, self.uri.port, self.credit_group, self.credit_reserve)
+
+    def latencies(self) -> Latency | None:
+        """Where they are kept, if they are. Raises :class:`ImportError` that names the extra."""
+        return Latency() if self.latency else None
 
     def clock(self) -> ExchangeClock:
         """What tells the exchange's clock."""

@@ -128,13 +128,14 @@ L = TypeVar("L", bound=Link)  # type: ignore[type-arg]
 class _Place(Generic[L]):
     """Where one of the links is, or will be."""
 
-    __slots__ = ("due", "failures", "link", "opened_at", "opening", "rotate_at")
+    __slots__ = ("changed_at", "due", "failures", "link", "opened_at", "opening", "rotate_at")
 
     def __init__(self) -> None:
         self.link: L | None = None
         self.opening = False
         self.due = inf  # when to open the next one
         self.failures = 0  # in a row
+        self.changed_at = 0.0
         self.opened_at: float | None = None
         self.rotate_at = inf
 
@@ -285,6 +286,16 @@ class Links(Generic[L]):
         return [place.state for place in self._places]
 
     @property
+    def since(self) -> list[float]:
+        """Since when each of them is in that."""
+        return [place.changed_at for place in self._places]
+
+    @property
+    def leaving(self) -> int:
+        """How many were replaced, and may still bring replies."""
+        return len(self._leaving)
+
+    @property
     def state(self) -> LinkState:
         """The best of them."""
         states = self.states
@@ -376,6 +387,7 @@ class Links(Generic[L]):
         status: int | None = None,
         retry_in: float | None = None,
     ) -> None:
+        self._places[index].changed_at = now
         event = ConnectionEvent(index, state, now, reason, stage, status, retry_in)
         for listener in list(self.listeners):
             listener(event)

@@ -212,6 +212,7 @@ class MockExchange:
         self._journal: OrderedDict[str, list[int]] = OrderedDict()
         self._sessions: set[_Session] = set()
         self._connected = 0
+        self._stopping = asyncio.Event()
         self._server: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -341,11 +342,12 @@ class MockExchange:
             process_request=self._handshake,
             compression=None,
             ping_interval=None,
-            open_timeout=5.0,
+            open_timeout=60.0,
             close_timeout=1.0,
             max_size=MESSAGE_MAX,
             logger=_wire_log,
         )
+        self._stopping = asyncio.Event()
         self._port = next(iter(self._server.sockets)).getsockname()[1]
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -358,6 +360,7 @@ class MockExchange:
         traceback: TracebackType | None,
     ) -> None:
         server, self._server = self._server, None
+        self._stopping.set()
         if server is not None:
             server.close()
             await server.wait_closed()
@@ -416,7 +419,14 @@ class MockExchange:
                 deadline = min(loop.time() + self._idle_timeout, end_of_life)
                 async with asyncio.timeout_at(deadline):
                     message = await connection.recv()
-                if not await self._spoilt(session):
+                before = self.faults.before()
+                if before is Before.ABORT:
+                    return connection.transport.abort()  # what it sent behind this is lost with it
+                if before is Before.HALF_OPEN:
+                    return await self._go_silent(session)
+                if before is Before.SLOW_READ:
+                    await self._read_slowly(session)
+                if before is not Before.DROP:
                     self._tell(self._receive(session, message))
         except TimeoutError:
             reason = "connection too old" if loop.time() >= end_of_life else "connection idle"
@@ -426,23 +436,23 @@ class MockExchange:
         finally:
             self._sessions.discard(session)
 
-    async def _spoilt(self, session: _Session) -> bool:
-        """True if the message that came is not to be dealt with, as the faults will have it."""
-        if session.mute:
-            return True
-        before = self.faults.before()
-        if before is Before.NOTHING:
-            return False
+    async def _go_silent(self, session: _Session) -> None:
+        """Neither read nor write any more, not even a close frame, until it would have been closed."""
+        session.mute = True
         transport = session.connection.transport
-        if before is Before.ABORT:
-            transport.abort()
-        elif before is Before.HALF_OPEN:
-            session.mute = True
-            transport.pause_reading()
-        elif before is Before.SLOW_READ:
-            await asyncio.sleep(self.faults.slow_s)
-            return False
-        return True
+        transport.pause_reading()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._idle_timeout):
+                await self._stopping.wait()
+        transport.abort()
+
+    async def _read_slowly(self, session: _Session) -> None:
+        """Leave what comes next in the sockets for a while."""
+        transport = session.connection.transport
+        transport.pause_reading()
+        await asyncio.sleep(self.faults.slow_s)
+        if not transport.is_closing():
+            transport.resume_reading()
 
     def _credits_of(self, connection: ServerConnection) -> _Credits | None:
         """The allowance that a connection draws on: of its ``PF-API-KEY``, else of its address [K]."""
@@ -482,7 +492,7 @@ class MockExchange:
     def _cut(self, index: int | None) -> None:
         def cut() -> None:
             sessions = sorted(self._sessions, key=lambda session: session.number)
-            for session in sessions if index is None else sessions[index : index + 1]:
+            for session in sessions if index is None else [sessions[index]]:
                 session.connection.transport.abort()
 
         self._on_loop(cut)
@@ -597,7 +607,7 @@ class MockExchange:
             return False
         if not isinstance(params, dict) or params.get("source") not in _CHANNELS:
             return True
-        if self.faults.subscription_ignored():
+        if method == "subscribe" and self.faults.subscription_ignored():
             return True
         try:
             account = _check_key(params.get("account"))

@@ -164,11 +164,16 @@ class Faults:
         self._send_raw(message)
 
     def disconnect(self, index: int | None = None) -> None:
-        """Cut every connection, or the one that is ``index``-th oldest, without a closing handshake."""
+        """Cut every connection, or only that of ``index``, oldest first, without a closing handshake.
+
+        Raises :class:`IndexError` if there are not so many.
+        """
         self._disconnect(index)
 
     def random(self, seed: int, weather: Weather | None = None, **probabilities: float) -> None:
-        """From now on, by chance: a :class:`Weather`, or its fields."""
+        """From now on, by chance: a :class:`Weather`, or its fields. With neither: all is well."""
+        if weather is not None and probabilities:
+            raise ValueError("a weather or its fields, not both")
         self._weather = weather or Weather(**probabilities)
         self._random = random.Random(seed)  # noqa: S311
         self.happened.clear()

@@ -12,12 +12,15 @@ from contextlib import AbstractContextManager
 from time import monotonic, time
 from typing import Any
 
+from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.endpoint import Endpoint
 from pacifica_fast.links import Links
 from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
 from pacifica_fast.session import Lane, Pending, Session
 from pacifica_fast.signer import Signer
+from pacifica_fast.status import ClockStatus, CreditStatus, LinkStatus, OrderStatus, Status
+from pacifica_fast.status import Fates as StatusFates
 
 __all__ = ["News"]
 
@@ -37,6 +40,7 @@ class News:
         on_late_reply: Callable[[Any, Ack | Exception], None] | None,
     ) -> None:
         self.trackers: dict[str, OrderTracker] = {}
+        self._opened = time()
         self._new: deque[OrderTracker] = deque()
         self.changed: list[Callable[[], None]] = []
         """Called whenever a tracker has news."""
@@ -100,12 +104,40 @@ class News:
         for tracker in list(self.trackers.values()):
             tracker.tick(now)
         self._send()
+        if self._session.latency is not None:
+            self._session.latency.drain()
         clock = self._session.clock
         clock.tick(now, time() * 1000)
         if clock.offset is not None:
             clock.check(self._signer.expiry_window, now)
             if self._correct_clock:
                 self._signer.clock_correction = clock.correction(now)
+
+    def status(self, armed: int) -> Status:
+        """How the client is, with so many armed cancels. From any thread."""
+        now, session, links = monotonic(), self._session, self._links
+        unix = time() - now
+        fates, clock, left = session.fates, session.clock, session.budget.state(now)
+        states = [
+            LinkStatus(str(index), str(state), unix + since)
+            for index, (state, since) in enumerate(zip(links.states, links.since, strict=True))
+        ]
+        states += [LinkStatus(f"old {n}", "draining", unix + now) for n in range(links.leaving)]
+        trackers = list(self.trackers.values())
+        return Status(
+            account=self._signer.account,
+            opened=self._opened,
+            links=tuple(states),
+            in_flight=session.in_flight_count,
+            fates=StatusFates(fates.acked, fates.rejected, fates.unknown, fates.not_sent, fates.late),
+            reconnects=links.reconnects,
+            credits=None
+            if left.remaining is None or left.quota is None or left.refresh is None
+            else CreditStatus(left.remaining, left.quota, left.refresh, left.per_cancel),
+            clock=_clock_status(clock),
+            latency=None if session.latency is None else session.latency.summary(),
+            orders=OrderStatus(sum(len(tracker.orders) for tracker in trackers), armed) if trackers else None,
+        )
 
     def _lane(self, lane: Lane[Any], is_open: bool, now: float) -> None:
         for tracker in list(self.trackers.values()):
@@ -130,3 +162,10 @@ class News:
     def truth_told(self, pending: Pending) -> None:
         """A tracker found out what became of an order."""
         logger.info("%s %s: the order is %s", pending.operation, pending.id, pending.settled)
+
+
+def _clock_status(clock: ExchangeClock) -> ClockStatus | None:
+    offset, error, round_trip = clock.offset, clock.error, clock.round_trip
+    if offset is None or error is None or round_trip is None:
+        return None
+    return ClockStatus(offset, error, round_trip)

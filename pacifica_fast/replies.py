@@ -14,6 +14,7 @@ from typing import Any
 from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
 
 __all__ = [
+    "RATE_LIMIT_CODE",
     "Ack",
     "ActionResult",
     "BatchAck",

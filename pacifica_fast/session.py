@@ -509,12 +509,12 @@ class Session(Generic[P]):
         self.refill()
 
     def _count_credits(self, pending: P, reply: dict[str, Any], now: float) -> None:
-        credits = read_credits(reply)
-        if credits is not None:
+        told = read_credits(reply)
+        if told is not None:
             stamp = reply.get("t")
-            self.budget.replied(credits, now, stamp if type(stamp) is int else None, pending.operation)
+            self.budget.replied(told, now, stamp if type(stamp) is int else None, pending.operation)
         if reply.get("code") == RATE_LIMIT_CODE:
-            self.budget.limited(None if credits is None else credits.refresh, now)
+            self.budget.limited(None if told is None else told.refresh, now)
 
     def _reply_to_none(
         self, lane: Lane[P], request_id: Any, reply: dict[str, Any], text: bytes, now: float

@@ -67,6 +67,20 @@ async def test_cut(signer: Signer, fault: str) -> None:
         assert exchange.truth(request_id) == ([] if fault == "abort_before" else [420])
 
 
+async def test_nothing_behind_a_cut_is_carried_out(signer: Signer) -> None:
+    async with MockExchange(journal=100) as exchange:
+        exchange.faults.random(1, abort_before=0.3)
+        raw = await connect_raw(exchange.url)
+        requests = [signer.cancel_order("BTC", order_id=n) for n in range(12)]
+        for request in requests:
+            await raw.send(request.text.decode())
+        await raw.wait_closed()
+        carried_out = [bool(exchange.truth(request.id)) for request in requests]
+        assert exchange.faults.happened == {"abort_before": 1}
+        assert carried_out == sorted(carried_out, reverse=True)
+        assert not all(carried_out)
+
+
 async def test_half_open(signer: Signer) -> None:
     async with MockExchange() as exchange:
         raw = await connect_raw(exchange.url, close_timeout=0.1)
@@ -182,6 +196,8 @@ async def test_subscriptions_and_updates(signer: Signer) -> None:
 
 async def test_one_of_several_is_cut() -> None:
     async with MockExchange() as exchange:
+        with pytest.raises(IndexError):
+            exchange.faults.disconnect(0)
         first, second = await connect_raw(exchange.url), await connect_raw(exchange.url)
         exchange.faults.disconnect(0)
         with pytest.raises(ConnectionClosed):

@@ -26,6 +26,7 @@ from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.clock import ExchangeClock
+from pacifica_fast.credits import CreditState, cost_of, is_cancel
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
     CLOSED,
@@ -43,6 +44,7 @@ from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
+from pacifica_fast.status import Status
 from pacifica_fast.switching import SwitchAdvice, eager_switching
 from pacifica_fast.websocket import frame_of
 
@@ -122,6 +124,8 @@ class Client(Arming[Pending[Any]]):
             heartbeat=endpoint.heartbeat,
             pong_timeout=endpoint.pong_timeout,
             clock=endpoint.clock(),
+            budget=endpoint.budget(),
+            latency=endpoint.latencies(),
         )
         self._links: Links[Link] = Links(self._session, endpoint, self._begin_opening)
         self._news = News(signer, endpoint, self._session, self._links, contextlib.nullcontext, on_late_reply)
@@ -129,6 +133,7 @@ class Client(Arming[Pending[Any]]):
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._ticker: asyncio.TimerHandle | None = None
+        self._timed = endpoint.latency
         self._advice = SwitchAdvice()
         self._keep_warm = endpoint.keep_warm
         self._warmer: asyncio.TimerHandle | None = None
@@ -152,11 +157,16 @@ class Client(Arming[Pending[Any]]):
         """
         # _send, written out: nothing a cancel comes upon is in the caches.
         link = self._links.use
+        timed = self._timed
+        if timed:
+            began = monotonic()
         if get_ident() == self._thread and link is not None and link.ready:
             pending = self._session.take()
             frame = self.signer.cancel_order_frame(
                 symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
             )
+            if timed:
+                pending.began, pending.built = began, monotonic()
             try:
                 link.put(frame, pending)
             except NotSent as error:
@@ -249,10 +259,13 @@ class Client(Arming[Pending[Any]]):
     ) -> Ack:
         """Any operation of the websocket: ``create_order``, ``edit_order``, ...
 
-        Never sent later than now, nor twice.
+        Never sent later than now, nor twice. What is no cancel raises :class:`CreditsReserved` if it would
+        use the credits that are kept for cancels.
         """
         self._check_thread()
         link = self._ready_link()
+        if not is_cancel(operation):
+            self._session.budget.admit(cost_of(operation), monotonic())
         pending: Pending[Ack] = self._session.take()
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
@@ -298,6 +311,20 @@ class Client(Arming[Pending[Any]]):
                 await arrived.wait()
         finally:
             self._links.listeners.remove(listen)
+
+    @property
+    def credits(self) -> CreditState:
+        """The rate limit, as far as replies have told."""
+        return self._session.budget.state(monotonic())
+
+    @property
+    def fates(self) -> session.Fates:
+        """How many requests ended how."""
+        return self._session.fates
+
+    def status(self) -> Status:
+        """All of it at once, for exporters and monitors. From any thread."""
+        return self._news.status(len(self._armed))
 
     @property
     def clock(self) -> ExchangeClock:
@@ -448,11 +475,14 @@ class Client(Arming[Pending[Any]]):
         if get_ident() != self._thread or link is None or not link.ready:
             self._check_thread()
             return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
+        began = monotonic() if self._timed else 0.0
         size = armed._take()
         pending = armed._pending
         if size < 0 or pending is None:
             self._disarm(armed)
             return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
+        if began:
+            pending.began, pending.built = began, monotonic()
         link.put(self._store.view[:size], pending)
         armed._pending = None
         self._fired.append(armed)

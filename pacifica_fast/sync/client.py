@@ -23,6 +23,7 @@ from uuid import UUID
 from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.clock import ExchangeClock
+from pacifica_fast.credits import CreditState, cost_of, is_cancel
 from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
@@ -30,6 +31,7 @@ from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
+from pacifica_fast.status import Status
 from pacifica_fast.switching import eager_switching
 from pacifica_fast.sync.link import Link
 from pacifica_fast.sync.reader import Reader
@@ -111,7 +113,10 @@ class Client(Arming[Pending[Any]]):
             heartbeat=endpoint.heartbeat,
             pong_timeout=endpoint.pong_timeout,
             clock=endpoint.clock(),
+            budget=endpoint.budget(),
+            latency=endpoint.latencies(),
         )
+        self._timed = endpoint.latency
         self._turn = Turn()
         self._reader = Reader(signer, endpoint, self._session, self._turn, on_late_reply)
         self._links = self._reader.links
@@ -135,6 +140,9 @@ class Client(Arming[Pending[Any]]):
         Unless there is no connection and cancels are to wait for one (``on_disconnect="retry"``).
         Arguments as :meth:`Signer.cancel_order`.
         """
+        timed = self._timed
+        if timed:
+            began = monotonic()
         try:
             link = self._links.use
             if link is None or not link.ready:
@@ -143,6 +151,8 @@ class Client(Arming[Pending[Any]]):
             frame = self.signer.cancel_order_frame(
                 symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
             )
+            if timed:
+                pending.began, pending.built = began, monotonic()
             self._send(pending, frame)
             pending.order = order_id if client_order_id is None else str(client_order_id)
         except NotSent as error:
@@ -232,8 +242,11 @@ class Client(Arming[Pending[Any]]):
     ) -> Ack:
         """Any operation of the websocket: ``create_order``, ``edit_order``, ...
 
-        Never sent later than now, nor twice.
+        Never sent later than now, nor twice. What is no cancel raises :class:`CreditsReserved` if it would
+        use the credits that are kept for cancels.
         """
+        if not is_cancel(operation):
+            self._session.budget.admit(cost_of(operation), monotonic())
         pending: Pending[Ack] = self._taken(operation)
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
@@ -270,6 +283,20 @@ class Client(Arming[Pending[Any]]):
 
         links.listeners.append(listen)
         return _events(links, listen, waiting, arrived)
+
+    @property
+    def credits(self) -> CreditState:
+        """The rate limit, as far as replies have told."""
+        return self._session.budget.state(monotonic())
+
+    @property
+    def fates(self) -> session.Fates:
+        """How many requests ended how."""
+        return self._session.fates
+
+    def status(self) -> Status:
+        """All of it at once, for exporters and monitors. From any thread."""
+        return self._reader.news.status(len(self._armed))
 
     @property
     def clock(self) -> ExchangeClock:
@@ -422,12 +449,15 @@ class Client(Arming[Pending[Any]]):
             if link is None or not link.ready:
                 raise NotSent(self._links.why_not_ready())
             if armed is not None:
+                began = monotonic() if self._timed else 0.0
                 size = armed._take()
                 pending, armed._pending = armed._pending, None
                 if size >= 0:
                     frame = self._store.view[:size]
                 else:
                     pending = None
+                if began and pending is not None:
+                    pending.began, pending.built = began, monotonic()
             if pending is None:
                 return None
             link.put(frame, pending)
