@@ -593,14 +593,13 @@ class Client(Arming[Pending[Any]]):
         finally:
             if failure is not None:
                 self._session.lost(lane, DID_NOT_COME, monotonic())
+                self._links.failed(index, failure, monotonic())
                 await link.aborted(DID_NOT_COME)
-        now = monotonic()
         if failure is None:
+            now = monotonic()
             self._links.opened(index, link, now)
             self._send_parked()
             self._news.tick(now)
-        else:
-            self._links.failed(index, failure, now)
         if self._keeper is not None:
             self._schedule_tick()
         return failure
