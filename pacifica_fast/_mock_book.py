@@ -79,6 +79,10 @@ class Book:
         self._sequence = itertools.count(1)
         self._updates: list[dict[str, Any]] = []
 
+    def newest(self, account: str) -> Order:
+        """The order that came last, of those that rest."""
+        return next(reversed(self._orders[account].values()))
+
     def orders(self, account: str) -> list[Order]:
         """Return the resting orders of ``account``, oldest first."""
         return list(self._orders.get(account, {}).values())

@@ -312,7 +312,7 @@ class MockExchange:
             except Refusal as refusal:
                 raise ValueError(refusal.text) from None
             self._publish()
-            return self._book.orders(account)[-1]
+            return self._book.newest(account)
 
         return self._on_loop(place)
 

@@ -204,7 +204,7 @@ async def test_the_kernel_looks_after_the_connection_too(signer: Signer) -> None
 
 async def test_links_are_replaced_and_no_cancel_pays_for_it(signer: Signer) -> None:
     """The exchange's limits, scaled down: 60 s idle to 0.6 s, 24 h to 1 s."""
-    async with MockExchange(tls=True, quota=None, idle_timeout=0.6, max_lifetime=1.0) as exchange:
+    async with MockExchange(tls=True, quota=None, idle_timeout=0.6, max_lifetime=1.0) as exchange:  # noqa: SIM117
         async with connect(
             signer,
             url=exchange.url,
@@ -231,7 +231,7 @@ async def test_links_are_replaced_and_no_cancel_pays_for_it(signer: Signer) -> N
 
 
 async def test_heartbeats_keep_an_idle_link(signer: Signer) -> None:
-    async with MockExchange(idle_timeout=0.5) as exchange:
+    async with MockExchange(idle_timeout=0.5) as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url, heartbeat=0.2) as client:
             await asyncio.sleep(1.2)
             assert client.connected
@@ -239,7 +239,7 @@ async def test_heartbeats_keep_an_idle_link(signer: Signer) -> None:
 
 
 async def test_every_cancel_goes_out_on_two_links(signer: Signer) -> None:
-    async with MockExchange(journal=1000) as exchange:
+    async with MockExchange(journal=1000) as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url, links=2, **QUICK) as client:
             assert exchange.connections == 2
             orders = [exchange.place(signer.account) for _ in range(20)]
@@ -256,7 +256,7 @@ async def test_every_cancel_goes_out_on_two_links(signer: Signer) -> None:
 
 async def test_many_reconnects_under_load(signer: Signer) -> None:
     """Unknown is only what had left; with two links the next cancel is accepted at once."""
-    async with MockExchange(quota=None, journal=100_000) as exchange:
+    async with MockExchange(quota=None, journal=100_000) as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url, links=2, timeout=2.0, **QUICK) as client:
             sent: list[tuple[Pending[CancelAck], int]] = []
             for round_ in range(100):
@@ -302,7 +302,7 @@ async def test_a_hook_that_fails_is_logged(signer: Signer, caplog: pytest.LogCap
     def hook(pending: object, outcome: object) -> None:
         raise RuntimeError("mine")
 
-    async with MockExchange() as exchange:
+    async with MockExchange() as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url, timeout=0.05, on_late_reply=hook) as client:
             exchange.faults.delay_replies(0.1)
             with pytest.raises(OutcomeUnknown):
@@ -349,7 +349,7 @@ async def test_nothing_is_left_of_a_client_that_is_opening_a_link(signer: Signer
 
 
 async def test_a_reserve_for_cancels(signer: Signer) -> None:
-    async with MockExchange(quota=100, rate_window=1000.0) as exchange:
+    async with MockExchange(quota=100, rate_window=1000.0) as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url, credit_reserve=5.0) as client:
             assert client.credits.remaining is None
             order = {"symbol": "BTC", "price": "50000", "amount": "0.01", "side": "bid", "tif": "ALO"}
@@ -366,7 +366,7 @@ async def test_a_reserve_for_cancels(signer: Signer) -> None:
 
 
 async def test_429_tells_how_long_to_wait(signer: Signer) -> None:
-    async with MockExchange(quota=10, rate_window=1000.0) as exchange:
+    async with MockExchange(quota=10, rate_window=1000.0) as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url) as client:
             for _ in range(2):
                 with pytest.raises(Rejected, match="420"):
