@@ -19,8 +19,7 @@ from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
 from pacifica_fast.session import Lane, Pending, Session
 from pacifica_fast.signer import Signer
-from pacifica_fast.status import ClockStatus, CreditStatus, LinkStatus, OrderStatus, Status
-from pacifica_fast.status import Fates as StatusFates
+from pacifica_fast.status import ClockStatus, CreditStatus, Fates, LinkStatus, OrderStatus, Status
 
 __all__ = ["News"]
 
@@ -129,7 +128,7 @@ class News:
             opened=self._opened,
             links=tuple(states),
             in_flight=session.in_flight_count,
-            fates=StatusFates(fates.acked, fates.rejected, fates.unknown, fates.not_sent, fates.late),
+            fates=Fates(fates.acked, fates.rejected, fates.unknown, fates.not_sent, fates.late),
             reconnects=links.reconnects,
             credits=None
             if left.remaining is None or left.quota is None or left.refresh is None

@@ -36,7 +36,7 @@ from pacifica_fast.replies import (
     read_reply,
 )
 
-__all__ = ["PARTLY_SENT", "PING", "Fates", "Lane", "Pending", "Session", "Truth"]
+__all__ = ["PARTLY_SENT", "PING", "FateCounts", "Lane", "Pending", "Session", "Truth"]
 
 logger = logging.getLogger("pacifica_fast.session")
 
@@ -216,7 +216,7 @@ class Lane(Generic[P]):
 
 
 @dataclass(slots=True)
-class Fates:
+class FateCounts:
     """How many requests ended how. ``late``: replies that came after :class:`OutcomeUnknown`."""
 
     acked: int = 0
@@ -313,7 +313,7 @@ class Session(Generic[P]):
         self.clock = clock or ExchangeClock()
         self.heartbeat = heartbeat
         self.pong_timeout = pong_timeout
-        self.fates = Fates()
+        self.fates = FateCounts()
         self.late: deque[tuple[P, Ack | Exception]] = deque(maxlen=_UNKNOWN_KEPT)
         """Replies to requests that had ended as :class:`OutcomeUnknown`: for the driver to report."""
         self.keep_open = False

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Statuses: of a real client that keeps none itself, made up, and as hypothesis has them."""
+"""Statuses: made up, and as hypothesis has them."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
 
-from pacifica_fast import NotSent, Rejected, session
-from pacifica_fast.latency import STAGES, Latency, LatencySummary, StageSummary
+from pacifica_fast.latency import STAGES, LatencySummary, StageSummary
 from pacifica_fast.status import (
     LINK_STATES,
     ClockStatus,
@@ -56,46 +54,6 @@ class Bot:
 
     def status(self) -> Status:
         return self.now
-
-
-class Watched:
-    """A real client, and the requests it was seen to send."""
-
-    def __init__(self, client: Any, latency: Latency | None = None) -> None:
-        self._client = client
-        self._latency = latency
-        self._since = time.time()
-        self._pendings: list[session.Pending] = []
-
-    def saw(self, pending: session.Pending) -> None:
-        self._pendings.append(pending)
-
-    def status(self) -> Status:
-        fates = {"acked": 0, "rejected": 0, "unknown": 0, "not_sent": 0}
-        for pending in self._pendings:
-            if pending.done:
-                fates[fate_of(pending)] += 1
-        state = "open" if self._client.connected else "closed"
-        return Status(
-            account=self._client.signer.account,
-            opened=self._since,
-            links=(LinkStatus("0", state, self._since),),
-            in_flight=sum(not pending.done for pending in self._pendings),
-            fates=Fates(**fates),
-            latency=None if self._latency is None else self._latency.summary(),
-        )
-
-
-def fate_of(pending: session.Pending) -> str:
-    try:
-        pending.outcome()
-    except Rejected:
-        return "rejected"
-    except NotSent:
-        return "not_sent"
-    except Exception:
-        return "unknown"
-    return "acked"
 
 
 _counts = st.integers(0, 1 << 50)

@@ -9,11 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
-from observed import Bot, Watched
+from observed import Bot
 from prometheus_client.parser import text_string_to_metric_families
 
 from pacifica_fast import Keypair, Signer
-from pacifica_fast.latency import Latency
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.prometheus import Exporter, exposition
 from pacifica_fast.status import LINK_STATES, Status
@@ -30,9 +29,9 @@ def test_its_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
     level = logger.level
     with (
         MockExchange(tls=False).in_thread() as exchange,
-        connect(Signer(keypair), url=exchange.url) as client,
+        connect(Signer(keypair), url=exchange.url, latency=True) as client,
     ):
-        names: dict[str, object] = {"client": Watched(client, Latency())}
+        names: dict[str, object] = {"client": client}
         try:
             for block in blocks:
                 exec(compile(block, "observability.md", "exec"), names)

@@ -8,11 +8,11 @@ import json
 
 import pytest
 from hypothesis import given
-from observed import Watched, a_status, statuses
+from observed import a_status, statuses
 
 from pacifica_fast import Keypair, Rejected, Signer
 from pacifica_fast.mock_exchange import MockExchange
-from pacifica_fast.status import Fates, Observable, Status
+from pacifica_fast.status import Fates, Observable, OrderStatus, Status
 from pacifica_fast.sync import connect
 
 
@@ -32,12 +32,9 @@ def test_of_a_real_client() -> None:
     with MockExchange(tls=False).in_thread() as exchange:
         order = exchange.place(keypair.pubkey())
         with connect(Signer(keypair), url=exchange.url) as client:
-            watched = Watched(client)
-            source: Observable = watched
+            source: Observable = client
             found = client.cancel_order_nowait("BTC", order_id=order.order_id)
             missing = client.cancel_order_nowait("BTC", order_id=1)
-            watched.saw(found)
-            watched.saw(missing)
             found.result()
             with pytest.raises(Rejected):
                 missing.result()
@@ -45,4 +42,13 @@ def test_of_a_real_client() -> None:
             assert status.account == keypair.pubkey()
             assert status.fates == Fates(acked=1, rejected=1)
             assert [link.state for link in status.links] == ["open"]
+            assert status.credits is not None
+            assert status.credits.remaining == 124.0
+            assert status.clock is not None
+            assert abs(status.clock.offset) <= status.clock.error + 1
+            assert (status.latency, status.orders) == (None, None)
+            client.track()
+            exchange.place(keypair.pubkey())
+            while (orders := client.status().orders) != OrderStatus(1, 1):
+                assert orders is not None
         assert [link.state for link in source.status().links] == ["closed"]

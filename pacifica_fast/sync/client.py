@@ -290,7 +290,7 @@ class Client(Arming[Pending[Any]]):
         return self._session.budget.state(monotonic())
 
     @property
-    def fates(self) -> session.Fates:
+    def fates(self) -> session.FateCounts:
         """How many requests ended how."""
         return self._session.fates
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from time import sleep
+from time import monotonic, sleep
 
 from pacifica_fast.errors import NotSent
 
 __all__ = ["Turn"]
 
 _A_MOMENT = 2e-5  # s; the kernel makes it about 70 µs, and nobody's turn is much longer
-_COURTESIES = 50  # moments that the reader waits at most for a sender to take its turn
+_COURTESY = 1e-3  # s; that the reader waits at most for a sender to take its turn
 
 
 class Turn:
@@ -68,10 +68,12 @@ class Turn:
         sleep(_A_MOMENT)
 
     def stand_back(self) -> None:
-        """Before the reader's turn: senders who wait for theirs go first."""
-        for _ in range(_COURTESIES):
-            if not self.wanted:
-                break
+        """Before the reader's turn: senders who wait for theirs go first.
+
+        Beside busy threads a moment is the switch interval, so it is the time that is bounded.
+        """
+        until = monotonic() + _COURTESY
+        while self.wanted and monotonic() < until:
             sleep(_A_MOMENT)
 
     def abandon(self) -> None:
