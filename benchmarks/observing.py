@@ -17,20 +17,11 @@ import time
 from collections.abc import Callable
 from time import monotonic, perf_counter_ns
 
-from pacifica_fast import Keypair, Signer, ids, session
+from pacifica_fast import Keypair, Signer, ids
 from pacifica_fast.latency import Latency
+from pacifica_fast.session import Pending
 
 _REST = 0.002  # s
-
-
-class Pending(session.Pending):
-    """A request that can keep its times."""
-
-    __slots__ = ("began", "built")
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.began = self.built = 0.0
 
 
 class _Cancels:
