@@ -266,7 +266,7 @@ async def _end_of(
     from pacifica_fast.asyncio import connect
 
     context, missing = _ssl_context(args, report.url)
-    connecting = connect(signer, url=report.url, timeout=args.timeout, ssl=context)
+    connecting = connect(signer, url=report.url, timeout=args.timeout, ssl=context, reconnect_attempts=0)
     if not args.json:  # all input is checked by now
         terminal.last_line(asked)
     start = time.perf_counter_ns()

@@ -331,14 +331,13 @@ class Links(Generic[L]):
         if place.link is not None:  # only its successor failed
             place.rotate_at = now + max(pause, 1.0)
             return
+        # What never was open, connect() is about to raise.
+        level = logging.INFO if place.opened_at is None else logging.WARNING
         if limit is not None and place.failures >= limit:
-            logger.warning("link %d: %s; not opened again", index, reason)
+            logger.log(level, "link %d: %s; not opened again", index, reason)
             place.due = inf
             self._tell(index, LinkState.CLOSED, now, reason, stage, status)
             return
-        level = (
-            logging.INFO if place.opened_at is None else logging.WARNING
-        )  # else connect() is about to raise it
         logger.log(level, "link %d: %s; opening it again in %.2f s", index, reason, pause)
         place.due = now + pause
         self._tell(index, LinkState.WAITING, now, reason, stage, status, pause)

@@ -47,9 +47,10 @@ PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 _RING_SIZE = 32
 _SAMPLE_EVERY = 0.01  # s; of the exchange's clock: often enough to meet a quick reply
-# Requests that have ended, whose further replies are still known for theirs.
+# Requests that have ended, whose further replies are still known for theirs: so many, for so many s.
 _UNKNOWN_KEPT = 4096
 _ANSWERED_KEPT = 1024
+_KEPT_FOR = 60.0
 
 
 class Truth(StrEnum):
@@ -238,19 +239,20 @@ class FateCounts:
 
 
 class _Remembered(Generic[P]):
-    """The last of those that ended, by id; so many and no more."""
+    """The last of those that ended, by id; so many and no more, and for so long and no longer."""
 
     __slots__ = ("_by_id", "_most", "_order")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._by_id: dict[str, P] = {}
-        self._order: deque[str] = deque()
+        self._order: deque[tuple[float, str]] = deque()
 
-    def add(self, pending: P) -> None:
-        if len(self._order) == self._most:
-            self._by_id.pop(self._order.popleft(), None)
-        self._order.append(pending.id)
+    def add(self, pending: P, now: float) -> None:
+        order = self._order
+        while order and (len(order) >= self._most or now - order[0][0] > _KEPT_FOR):
+            self._by_id.pop(order.popleft()[1], None)
+        order.append((now, pending.id))
         self._by_id[pending.id] = pending
 
     def get(self, request_id: str) -> P | None:
@@ -419,7 +421,7 @@ class Session(Generic[P]):
         self._register()
         if self._in_flight.pop(pending.id, None) is None:
             return False
-        (self._unknown if isinstance(outcome, OutcomeUnknown) else self._answered).add(pending)
+        (self._unknown if isinstance(outcome, OutcomeUnknown) else self._answered).add(pending, now)
         self._end(pending, outcome, now)
         return True
 
@@ -431,6 +433,9 @@ class Session(Generic[P]):
             self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)
         pending._settle(outcome, now)
+        by_age = self._by_age
+        while by_age and by_age[0]._outcome is not None:
+            by_age.popleft()
         if self.keep_open and not isinstance(outcome, Ack):
             self.open.append(pending)
 
@@ -569,7 +574,7 @@ class Session(Generic[P]):
         """End what has waited too long. Call it often enough: :meth:`next_deadline`."""
         self._register()
         by_age = self._by_age
-        while by_age and (by_age[0]._outcome is not None or now - by_age[0]._since >= self.timeout):
+        while by_age and now - by_age[0]._since >= self.timeout:
             self._expire(by_age.popleft(), now)
         while self._parked and now >= self._parked[0].deadline:
             parked = self._parked.popleft()
