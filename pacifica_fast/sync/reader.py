@@ -269,18 +269,26 @@ class Reader:
         if self._opening_here:
             self._opened.put(self._outcome_of_opening(index, self.bell))
             return
+        for thread in [thread for thread in self._openers if not thread.is_alive()]:
+            del self._openers[thread]
         bell = Bell()
         thread = Thread(
             target=self._open_in_thread, args=(index, bell), name="pacifica_fast opener", daemon=True
         )
-        self._openers[thread] = bell
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had just now
+            bell.close()
+            self.links.failed(index, ConnectionFailed("connect", str(error)), monotonic())
+        else:
+            self._openers[thread] = bell
 
     def _open_in_thread(self, index: int, bell: Bell) -> None:
         self._opened.put(self._outcome_of_opening(index, bell))
-        self._openers.pop(current_thread(), None)
         bell.close()
         self.bell.ring()
+        if self.links.closed:  # nobody else may take it any more
+            self._take_opened()
 
     def _outcome_of_opening(self, index: int, bell: Bell) -> Opened:
         with self._turn_of_all():
