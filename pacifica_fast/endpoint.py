@@ -253,12 +253,16 @@ def _checked_url(url: str) -> WebSocketURI:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    return ip_address(host).is_loopback if is_address(host) else host == "localhost"
+
+
+def is_address(host: str) -> bool:
+    """True for an IP address: it needs no resolving, and there is only one."""
     try:
-        return ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 def _checked_ssl(ssl: ssl_module.SSLContext | None, uri: WebSocketURI) -> ssl_module.SSLContext | None:

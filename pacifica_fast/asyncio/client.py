@@ -36,6 +36,7 @@ from pacifica_fast.endpoint import (
     Endpoint,
     Settings,
     check_signer,
+    is_address,
 )
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError, WrongThread
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
@@ -606,10 +607,11 @@ class Client(Arming[Pending[Any]]):
 
     async def _dial(self, link: Link) -> None:
         uri, open_timeout = self._endpoint.uri, self._endpoint.open_timeout
-        # RFC 8305; uvloop knows no such option.
-        options: dict[str, Any] = {"happy_eyeballs_delay": 0.25}
-        if not isinstance(self._loop, asyncio.BaseEventLoop):
-            options = {}
+        # RFC 8305; uvloop knows no such option. CPython's race, cancelled, leaves a socket to the garbage
+        # collector: a single address needs none.
+        options: dict[str, Any] = {}
+        if isinstance(self._loop, asyncio.BaseEventLoop) and not is_address(uri.host):
+            options["happy_eyeballs_delay"] = 0.25
         try:
             async with asyncio.timeout(open_timeout):
                 await self._loop.create_connection(lambda: link, uri.host, uri.port, **options)
