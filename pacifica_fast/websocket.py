@@ -8,8 +8,10 @@ is never offered: it costs 17 µs a message and gains nothing on 350 bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import WebSocketURI
@@ -47,6 +49,13 @@ def masked_anew(frames: bytes) -> bytes:
     return bytes(ffi.buffer(out, size))
 
 
+class Refusal(NamedTuple):
+    """Why an upgrade failed, and the HTTP status, if there was one."""
+
+    reason: str
+    status: int | None
+
+
 class WebSocket:
     """Bytes of the wire in, messages out, and the other way round.
 
@@ -70,20 +79,23 @@ class WebSocket:
         return self._protocol.state is State.OPEN
 
     @property
-    def handshake_error(self) -> Exception | None:
-        """Why the upgrade failed, if it did."""
-        return self._protocol.handshake_exc
+    def refusal(self) -> Refusal | None:
+        """Why the upgrade failed, if it did: a body without a length ends with the stream."""
+        error = self._protocol.handshake_exc
+        if isinstance(error, InvalidStatus):
+            status = error.response.status_code
+            return Refusal(f"the exchange answered HTTP {status}", status)
+        return None if error is None or isinstance(error.__cause__, EOFError) else Refusal(str(error), None)
 
-    @property
-    def close_reason(self) -> str:
-        """What the peer's close frame said, or what was wrong with what it sent."""
+    def why_over(self, error: object = None) -> str:
+        """What the peer's close frame said, or what was wrong with what it sent; else the socket's error."""
         received = self._protocol.close_rcvd
         if received is not None:
             return f"closed by the exchange: {received}"
-        error = self._protocol.parser_exc
-        if error is not None and not isinstance(error, EOFError):
-            return f"protocol error: {error}"
-        return "connection lost"
+        wrong = self._protocol.parser_exc
+        if wrong is not None and not isinstance(wrong, EOFError):
+            return f"protocol error: {wrong}"
+        return "connection lost" if error is None else f"connection lost: {error}"
 
     def receive(self, data: bytes) -> list[bytes]:
         """Take bytes from the wire; return the messages that are now complete."""

@@ -15,8 +15,6 @@ from functools import partial
 from time import monotonic
 from typing import Any, cast
 
-from websockets.exceptions import InvalidStatus
-
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
@@ -133,7 +131,7 @@ class Link(asyncio.Protocol):
     def _not_all(self, data: bytes, taken: int) -> None:
         """The kernel took a part or nothing: because it is full, or for a reason."""
         if taken < 0:
-            raise self._broken(f"connection lost: {os.strerror(-taken)}")
+            raise self._broken(self._websocket.why_over(os.strerror(-taken)))
         self._queue(data[taken:])
 
     def why_not_ready(self) -> str:
@@ -243,17 +241,16 @@ class Link(asyncio.Protocol):
         self._send = self._queue
         if self._descriptor is not None:
             self._descriptor()  # the peer sees the end when both are closed
-        if exc is not None and not self._failure:
-            self._failure = f"connection lost: {exc}"
         if not self._failure:
             self._websocket.receive_eof()
-            self._failure = self._websocket.close_reason
+            self._failure = self._websocket.why_over(exc)
         self._update()
         if not self.closed.done():
             self.closed.set_result(None)
         if not self.opened.done():
             stage = "upgrade" if self._tls is None or self._tls.established else "tls"
-            self.opened.set_exception(ConnectionFailed(stage, self._failure))
+            reason, status = self._websocket.refusal or (self._failure, None)
+            self.opened.set_exception(ConnectionFailed(stage, reason, status))
         self._on_lost(self, self._failure)
 
     # Inside.
@@ -275,12 +272,9 @@ class Link(asyncio.Protocol):
             self._queue(data if self._tls is None else self._tls.encrypt(data))
 
     def _check_upgrade(self) -> None:
-        error = self._websocket.handshake_error
-        if isinstance(error, InvalidStatus):
-            status = error.response.status_code
-            self._fail("upgrade", f"the exchange answered HTTP {status}", status)
-        elif error is not None:
-            self._fail("upgrade", str(error))
+        refusal = self._websocket.refusal
+        if refusal is not None:
+            self._fail("upgrade", *refusal)
         elif self._websocket.open:
             self.opened.set_result(None)
 

@@ -15,8 +15,6 @@ from threading import RLock
 from time import monotonic
 from typing import Any
 
-from websockets.exceptions import InvalidStatus
-
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
@@ -222,7 +220,7 @@ class Link:
     def _not_all(self, data: bytes, taken: int, pending: Pending | None) -> None:
         """The kernel took a part or nothing: because it is full, or for a reason."""
         if taken < 0:
-            raise self._broken(f"connection lost: {os.strerror(-taken)}")
+            raise self._broken(self._websocket.why_over(os.strerror(-taken)))
         if pending is not None and not taken:
             self._untouched.append((self._flushed + len(self._backlog), pending))
         self._keep(data[taken:])
@@ -301,7 +299,7 @@ class Link:
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise Ended(f"connection lost: {error}", self._stage()) from error
+            raise Ended(self._websocket.why_over(error), self._stage()) from error
         self.at_end = not data
         return data
 
@@ -355,7 +353,8 @@ class Link:
         self._websocket.receive_eof()
         with contextlib.suppress(Ended):
             self._send_protocol_bytes()
-        return Ended(self._websocket.close_reason, self._stage())
+        reason, status = self._websocket.refusal or (self._websocket.why_over(), None)
+        return Ended(reason, self._stage(), status)
 
     def drop(self, reason: str) -> str:
         """Close the socket at once, and the bell; returns the reason, or an earlier one."""
@@ -394,7 +393,7 @@ class Link:
         if not self._backlog:
             taken = self._send(data, len(data))
             if taken < 0:
-                raise Ended(f"connection lost: {os.strerror(-taken)}", self._stage())
+                raise Ended(self._websocket.why_over(os.strerror(-taken)), self._stage())
         elif len(self._backlog) > BACKLOG_MAX:
             raise Ended("the exchange does not read what it asks for", self._stage())
         if taken != len(data):
@@ -414,12 +413,9 @@ class Link:
             self._write(data if self._encrypt is None else self._encrypt(data))
 
     def _check_upgrade(self) -> None:
-        error = self._websocket.handshake_error
-        if isinstance(error, InvalidStatus):
-            status = error.response.status_code
-            raise Ended(f"the exchange answered HTTP {status}", "upgrade", status)
-        if error is not None:
-            raise Ended(str(error), "upgrade")
+        refusal = self._websocket.refusal
+        if refusal is not None:
+            raise Ended(refusal.reason, "upgrade", refusal.status)
         self._opened = self._websocket.open
 
     def _stage(self) -> str:
