@@ -6,8 +6,9 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
-__all__ = ["tune"]
+__all__ = ["RECEIVE_SIZE", "tune"]
 
+RECEIVE_SIZE = 64 * 1024  # bytes taken from a socket at once, at most
 KEEPALIVE_PROBES = 3
 
 

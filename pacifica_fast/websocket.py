@@ -8,7 +8,7 @@ is never offered: it costs 17 µs a message and gains nothing on 350 bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
@@ -97,9 +97,9 @@ class WebSocket:
             return f"protocol error: {wrong}"
         return "connection lost" if error is None else f"connection lost: {error}"
 
-    def receive(self, data: bytes) -> list[bytes]:
+    def receive(self, data: bytes | memoryview) -> list[bytes]:
         """Take bytes from the wire; return the messages that are now complete."""
-        self._protocol.receive_data(data)
+        self._protocol.receive_data(cast(bytes, data))  # it goes straight into a bytearray
         messages = []
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and (message := self._whole_message(event)) is not None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
-from pacifica_fast.tcp import tune
+from pacifica_fast.tcp import RECEIVE_SIZE, tune
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
 
@@ -27,7 +27,7 @@ __all__ = ["Link"]
 logger = logging.getLogger("pacifica_fast.asyncio")
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """Bytes of a plain asyncio transport on one side, text messages on the other.
 
     The transport is plain even for ``wss``: asyncio's TLS transport would not say how much
@@ -59,6 +59,7 @@ class Link(asyncio.Protocol):
         self._descriptor: weakref.finalize[Any, Any] | None = None
         self._send: Callable[[bytes, int], int] = self._queue
         """As ``pf_send``: how many bytes were taken, or minus errno."""
+        self._room = memoryview(bytearray(RECEIVE_SIZE))
         self._writable = True
         self._failure = ""
         self.ready = False
@@ -203,7 +204,12 @@ class Link(asyncio.Protocol):
         else:
             self._send_protocol_bytes()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Always the same: a new one for each read, cut to size, would leave holes all over the heap."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._room[:nbytes]
         try:
             plain = data if self._tls is None else self._decrypted(data, self._tls)
         except ssl.SSLError as error:
@@ -255,7 +261,7 @@ class Link(asyncio.Protocol):
 
     # Inside.
 
-    def _decrypted(self, data: bytes, tls: TLS) -> bytes:
+    def _decrypted(self, data: memoryview, tls: TLS) -> bytes:
         was_established = tls.established
         plain, reply = tls.receive(data)
         if reply:

@@ -20,12 +20,12 @@ from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
+from pacifica_fast.tcp import RECEIVE_SIZE
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Bell", "Ended", "Link"]
 
-RECEIVE_SIZE = 64 * 1024
 BACKLOG_MAX = 4 * 1024 * 1024  # bytes; a peer that asks for so many pongs and reads none is left
 
 
@@ -92,6 +92,7 @@ class Link:
         "_just_sent",
         "_max_unsent",
         "_opened",
+        "_room",
         "_send",
         "_socket",
         "_tls",
@@ -136,6 +137,8 @@ class Link:
         """How many bytes the kernel took, or minus errno."""
         self._max_unsent = max_unsent
         self._opened = False
+        # Always the same: a new one for each read, cut to size, would leave holes all over the heap.
+        self._room = memoryview(bytearray(RECEIVE_SIZE))
         # What the kernel did not take; how much of it did go since; and the requests of which
         # not a byte has gone, with where they start.
         self._backlog = b""
@@ -292,18 +295,21 @@ class Link:
             except Ended as end:
                 self.fail(end.reason)
 
-    def receive_bytes(self) -> bytes:
-        """What the socket has, without waiting; nothing if it has nothing. Raises :class:`Ended`."""
+    def receive_bytes(self) -> memoryview:
+        """What the socket has, without waiting; nothing if it has nothing. Raises :class:`Ended`.
+
+        It is overwritten by the next call.
+        """
         try:
-            data = self._socket.recv(RECEIVE_SIZE)
+            size = self._socket.recv_into(self._room)
         except BlockingIOError:
-            return b""
+            return self._room[:0]
         except OSError as error:
             raise Ended(self._websocket.why_over(error), self._stage()) from error
-        self.at_end = not data
-        return data
+        self.at_end = not size
+        return self._room[:size]
 
-    def decrypt(self, data: bytes) -> bytes:
+    def decrypt(self, data: memoryview) -> bytes | memoryview:
         """The plain bytes of what came from the wire. Raises :class:`Ended`."""
         tls = self._tls
         if tls is None or not data:
@@ -320,7 +326,7 @@ class Link:
         self.at_end = tls.closed_by_peer
         return plain
 
-    def receive(self, plain: bytes) -> list[bytes]:
+    def receive(self, plain: bytes | memoryview) -> list[bytes]:
         """The messages that are now complete. Raises :class:`Ended` if the upgrade is refused."""
         messages = self._websocket.receive(plain) if plain else []
         self._send_protocol_bytes()
