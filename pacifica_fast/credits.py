@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pacifica_fast.errors import CreditsReserved
 from pacifica_fast.replies import Credits
 
-__all__ = ["CANCEL_COST", "Budget", "CreditState", "cost_of", "is_cancel", "shared_budget"]
+__all__ = ["CANCEL_COST", "Books", "Budget", "CreditState", "cost_of", "is_cancel", "shared_budget"]
 
 CANCEL_COST = 0.5
 COST = 1.0
@@ -55,6 +55,22 @@ class CreditState:
     per_cancel: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a sharer has to know, all of one moment. Credits; ``refresh_at`` in monotonic seconds.
+
+    ``remaining`` and ``quota`` are as the newest reply told them, ``stamp`` is its ``t`` in ms, -1 without.
+    """
+
+    remaining: float | None
+    quota: float | None
+    refresh_at: float
+    stamp: int
+    outstanding: float
+    allowance: float | None
+    spent_total: float
+
+
 class Budget:
     """The credits that some clients share. Safe from any thread; nobody waits in it for anything."""
 
@@ -76,12 +92,16 @@ class Budget:
         self._outstanding = 0.0
         self._per_cancel: float | None = None
         self._last_was_cancel = False
+        self._allowance: float | None = None
+        self._allowance_wait: float | None = None
 
     def spent(self, cost: float) -> None:
         """Something was sent, and is not answered yet."""
         with self._lock:
             self._outstanding += cost
             self.spent_total += cost
+            if self._allowance is not None:
+                self._allowance -= cost
 
     def settled(self, cost: float) -> None:
         """That has ended; a reply to it has been taken by :meth:`replied` before."""
@@ -126,10 +146,44 @@ class Budget:
 
     def admit(self, cost: float, now: float) -> None:
         """Raise :class:`CreditsReserved` if ``cost`` is not to be spent on anything but a cancel."""
-        available = self.available(now)
-        if available is not None and available - cost < self.reserve:
+        with self._lock:
+            available = self.available(now)
             wait = max(0.0, self._refresh_at - now, self._blocked_until - now)
-            raise CreditsReserved(available, self.reserve, wait)
+            if available is not None and available - cost < self.reserve:
+                raise CreditsReserved(available, self.reserve, wait)
+            if self._allowance is not None and self._allowance < cost:
+                allowance = max(0.0, self._allowance)
+                left = allowance if available is None else max(available, allowance)
+                soon = self._allowance_wait
+                raise CreditsReserved(left, left - allowance, wait if soon is None else soon)
+
+    def books(self) -> Books:
+        """For whoever shares this budget with other processes: :meth:`allow` takes it back."""
+        with self._lock:
+            return Books(
+                self._remaining,
+                self._quota,
+                self._refresh_at,
+                self._stamp,
+                self._outstanding,
+                self._allowance,
+                self.spent_total,
+            )
+
+    def allow(
+        self, allowance: float | None, since: Books, *, elsewhere: float = 0.0, wait: float | None = None
+    ) -> None:
+        """Let what is no cancel spend so many credits, less what was spent ``since``; None: whatever is left.
+
+        Cancels use them too, but never wait for them. ``elsewhere`` counts unless a reply came since. More
+        may be allowed in ``wait`` seconds; None: when the credits are refreshed.
+        """
+        with self._lock:
+            spent = self.spent_total - since.spent_total
+            self._allowance = None if allowance is None else allowance - spent
+            self._allowance_wait = wait
+            if (self._stamp, self._remaining) == (since.stamp, since.remaining):
+                self.elsewhere = elsewhere
 
     def state(self, now: float) -> CreditState:
         """All of it, to be looked at."""
