@@ -144,8 +144,11 @@ class Budget:
             left = self._remaining if now < self._refresh_at else self._quota
             return max(0.0, left - self._outstanding - self.elsewhere)
 
-    def admit(self, cost: float, now: float) -> None:
-        """Raise :class:`CreditsReserved` if ``cost`` is not to be spent on anything but a cancel."""
+    def book(self, cost: float, now: float) -> None:
+        """Spend ``cost`` on what is no cancel, before it is sent: nobody else can spend it in between.
+
+        Raises :class:`CreditsReserved` if only a cancel may.
+        """
         with self._lock:
             available = self.available(now)
             wait = max(0.0, self._refresh_at - now, self._blocked_until - now)
@@ -156,6 +159,15 @@ class Budget:
                 left = allowance if available is None else max(available, allowance)
                 soon = self._allowance_wait
                 raise CreditsReserved(left, left - allowance, wait if soon is None else soon)
+            self.spent(cost)
+
+    def unbook(self, cost: float) -> None:
+        """It was not sent after all."""
+        with self._lock:
+            self._outstanding = max(0.0, self._outstanding - cost)
+            self.spent_total -= cost
+            if self._allowance is not None:
+                self._allowance += cost
 
     def books(self) -> Books:
         """For whoever shares this budget with other processes: :meth:`allow` takes it back."""

@@ -231,7 +231,7 @@ class RedisShare:
             self._leave()
 
     def _pause(self) -> float:
-        return max(self._interval, min(BACKOFF_MAX, self._interval * 2 ** min(self._failures, 16)))
+        return max(self._interval, min(BACKOFF_MAX, self._interval * 2.0 ** min(self._failures, 16)))
 
     def _turn(self) -> None:
         books = self._budget.books()

@@ -22,7 +22,7 @@ import orjson
 
 from pacifica_fast import ids
 from pacifica_fast.clock import ExchangeClock
-from pacifica_fast.credits import Budget, cost_of
+from pacifica_fast.credits import Budget, cost_of, is_cancel
 from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
 from pacifica_fast.latency import Latency
 from pacifica_fast.logs import shown
@@ -76,6 +76,7 @@ class Pending:
     """
 
     __slots__ = (
+        "_booked",
         "_cost",
         "_held",
         "_lanes",
@@ -114,7 +115,7 @@ class Pending:
         # the best of what the others brought.
         self._since = inf
         self._lanes = 0
-        self._cost = 0.0
+        self._cost = self._booked = 0.0
         self._held: Exception | None = None
         self._truth: Truth | None = None
 
@@ -365,6 +366,22 @@ class Session(Generic[P]):
         except IndexError:
             return self._make_pending(self._number())
 
+    def book(self, pending: P, now: float) -> None:
+        """Before what is no cancel is sent: its credits. Raises :class:`CreditsReserved`.
+
+        One that then comes to nothing gives them back by :meth:`unbook`.
+        """
+        if not is_cancel(pending.operation):
+            cost = cost_of(pending.operation) * max(1, len(self._lanes))
+            self.budget.book(cost, now)
+            pending._booked = cost
+
+    def unbook(self, pending: P) -> None:
+        """What was booked and not needed may be spent by others."""
+        if pending._booked:
+            self.budget.unbook(pending._booked)
+            pending._booked = 0.0
+
     def refill(self) -> None:
         """Make requests ahead, so that :meth:`take` need not."""
         while len(self._ring) < _RING_SIZE:
@@ -392,8 +409,12 @@ class Session(Generic[P]):
         for at, bit, pending in sent:
             if pending._outcome is None:
                 pending._lanes |= bit
-                pending._cost += cost_of(pending.operation)
-                self._spent += cost_of(pending.operation)
+                cost = cost_of(pending.operation)
+                pending._cost += cost
+                if pending._booked:
+                    pending._booked = max(0.0, pending._booked - cost)
+                else:
+                    self._spent += cost
                 self._in_flight[pending.id] = pending
                 if pending._since == inf:
                     pending._since = at
@@ -429,6 +450,7 @@ class Session(Generic[P]):
         pending._held = None
         if pending._cost:
             self.budget.settled(pending._cost)
+        self.unbook(pending)
         if self.latency is not None and pending.began:
             self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)

@@ -23,7 +23,7 @@ def told(remaining: float, quota: float = 125.0, refresh: float = 30.0) -> Credi
 
 def test_nothing_is_known_and_nothing_refused() -> None:
     budget = Budget(reserve=10.0)
-    budget.admit(1.0, 0.0)
+    budget.book(1.0, 0.0)
     state = budget.state(0.0)
     assert (state.remaining, state.quota, state.refresh, state.per_cancel) == (None, None, None, None)
     assert state.reserve == 10.0
@@ -63,10 +63,9 @@ def test_all_comes_back_when_it_is_due() -> None:
 def test_a_reserve() -> None:
     budget = Budget(reserve=10.0)
     budget.replied(told(11.0, refresh=30.0), 0.0, 1000)
-    budget.admit(1.0, 0.0)
-    budget.spent(1.0)
+    budget.book(1.0, 0.0)
     with pytest.raises(CreditsReserved) as caught:
-        budget.admit(1.0, 0.0)
+        budget.book(1.0, 0.0)
     error = caught.value
     assert isinstance(error, NotSent)
     assert (error.remaining, error.reserve, error.wait) == (10.0, 10.0, 30.0)
@@ -75,14 +74,28 @@ def test_a_reserve() -> None:
     assert (again.remaining, again.reserve, again.wait) == (10.0, 10.0, 30.0)
 
 
+def test_what_was_booked_and_not_sent_is_there_again() -> None:
+    budget = Budget(reserve=10.0)
+    budget.replied(told(12.0), 0.0, 1000)
+    books = budget.books()
+    budget.allow(1.0, books)
+    budget.book(1.0, 0.0)
+    with pytest.raises(CreditsReserved):
+        budget.book(1.0, 0.0)
+    budget.unbook(1.0)
+    assert budget.available(0.0) == 12.0
+    assert budget.spent_total == 0.0
+    budget.book(1.0, 0.0)
+
+
 @pytest.mark.parametrize(("wait", "expected"), [(12.0, 12.0), (None, 1.0)])
 def test_a_429_refuses_all_but_cancels_for_as_long_as_it_told(wait: float | None, expected: float) -> None:
     budget = Budget()
     budget.limited(wait, 100.0)
     with pytest.raises(CreditsReserved) as caught:
-        budget.admit(1.0, 100.0)
+        budget.book(1.0, 100.0)
     assert caught.value.wait == expected
-    budget.admit(1.0, 100.0 + expected)
+    budget.book(1.0, 100.0 + expected)
 
 
 def test_what_a_cancel_was_seen_to_cost() -> None:
@@ -152,10 +165,11 @@ def test_it_never_says_more_than_there_is(events: list[tuple[str, int]]) -> None
             cost = 0.5 if event == "cancel" else 1.0
             if event == "other":
                 try:
-                    budget.admit(cost, now)
+                    budget.book(cost, now)
                 except CreditsReserved:
                     continue
-            budget.spent(cost)
+            else:
+                budget.spent(cost)
             left = max(0.0, left - cost)
             in_flight.append((cost, Credits(left, quota, refresh_at - now), stamp))
         elif event == "answer" and in_flight:

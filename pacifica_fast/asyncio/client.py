@@ -26,7 +26,7 @@ from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.clock import ExchangeClock
-from pacifica_fast.credits import CreditState, cost_of, is_cancel
+from pacifica_fast.credits import Budget, CreditState
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
     CLOSED,
@@ -265,14 +265,18 @@ class Client(Arming[Pending[Any]]):
         """
         self._check_thread()
         link = self._ready_link()
-        if not is_cancel(operation):
-            self._session.budget.admit(cost_of(operation), monotonic())
         pending: Pending[Ack] = self._session.take()
+        pending.operation = operation
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        pending.operation = operation
-        link.put(frame_of(request.text), pending)
+        frame = frame_of(request.text)
+        self._session.book(pending, monotonic())
+        try:
+            link.put(frame, pending)
+        except BaseException:
+            self._session.unbook(pending)
+            raise
         return await pending
 
     # The connection.
@@ -312,6 +316,11 @@ class Client(Arming[Pending[Any]]):
                 await arrived.wait()
         finally:
             self._links.listeners.remove(listen)
+
+    @property
+    def budget(self) -> Budget:
+        """Where the credits are counted; clients of one account share it."""
+        return self._session.budget
 
     @property
     def credits(self) -> CreditState:

@@ -23,7 +23,7 @@ from uuid import UUID
 from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.clock import ExchangeClock
-from pacifica_fast.credits import CreditState, cost_of, is_cancel
+from pacifica_fast.credits import Budget, CreditState
 from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
@@ -245,13 +245,17 @@ class Client(Arming[Pending[Any]]):
         Never sent later than now, nor twice. What is no cancel raises :class:`CreditsReserved` if it would
         use the credits that are kept for cancels.
         """
-        if not is_cancel(operation):
-            self._session.budget.admit(cost_of(operation), monotonic())
         pending: Pending[Ack] = self._taken(operation)
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(pending, frame_of(request.text))
+        frame = frame_of(request.text)
+        self._session.book(pending, monotonic())
+        try:
+            self._send(pending, frame)
+        except BaseException:
+            self._session.unbook(pending)
+            raise
         return pending.result()
 
     # The connection.
@@ -283,6 +287,11 @@ class Client(Arming[Pending[Any]]):
 
         links.listeners.append(listen)
         return _events(links, listen, waiting, arrived)
+
+    @property
+    def budget(self) -> Budget:
+        """Where the credits are counted; clients of one account share it."""
+        return self._session.budget
 
     @property
     def credits(self) -> CreditState:

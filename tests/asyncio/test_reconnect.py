@@ -365,6 +365,30 @@ async def test_a_reserve_for_cancels(signer: Signer) -> None:
             assert (state.remaining, state.quota, state.per_cancel) == (2.5, 10.0, 0.5)
 
 
+@pytest.mark.parametrize("links", [1, 2])
+async def test_orders_sent_at_once_leave_the_reserve_alone(signer: Signer, links: int) -> None:
+    """None of them knows yet what the others cost; nor does a client that shares the quota."""
+    order = {"symbol": "BTC", "price": "50000", "amount": "0.01", "side": "bid", "tif": "ALO"}
+    settings: dict[str, Any] = {"credit_reserve": 8.0, "links": links}
+    async with MockExchange(quota=300, rate_window=1000.0) as exchange:
+        one = await connect(signer, url=exchange.url, **settings)
+        other = await connect(signer, url=exchange.url, **settings)
+        with pytest.raises(Rejected):
+            await one.cancel_order("BTC", order_id=1)
+        sent = [
+            client.request("create_order", order | {"reduce_only": False}) for client in [one, other] * 20
+        ]
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        held_back = [outcome for outcome in outcomes if isinstance(outcome, CreditsReserved)]
+        assert len(outcomes) - len(held_back) == {1: 21, 2: 10}[links]
+        remaining = one.credits.remaining
+        assert remaining is not None
+        assert remaining >= 8.0
+        assert not [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
+        for client in (one, other):
+            await client.close()
+
+
 async def test_429_tells_how_long_to_wait(signer: Signer) -> None:
     async with MockExchange(quota=10, rate_window=1000.0) as exchange:  # noqa: SIM117
         async with connect(signer, url=exchange.url) as client:
