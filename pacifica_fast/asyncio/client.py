@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
 from importlib import import_module
+from math import inf
 from threading import get_ident
 from time import monotonic
 from types import TracebackType
@@ -45,6 +46,7 @@ from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
+from pacifica_fast.stall import Stall
 from pacifica_fast.status import Status
 from pacifica_fast.switching import SwitchAdvice, eager_switching
 from pacifica_fast.websocket import frame_of
@@ -56,6 +58,7 @@ logger = logging.getLogger("pacifica_fast.asyncio")
 UVLOOP_MIN = (0, 23)
 
 _EVENTS_MAX = 1000
+_MOMENT = 0.001  # s; the least pause between two looks at the clock
 
 A = TypeVar("A", bound=Ack)
 
@@ -134,6 +137,8 @@ class Client(Arming[Pending[Any]]):
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._ticker: asyncio.TimerHandle | None = None
+        self._tick_due = inf
+        self._stall = Stall()
         self._timed = endpoint.latency
         self._advice = SwitchAdvice()
         self._keep_warm = endpoint.keep_warm
@@ -533,8 +538,11 @@ class Client(Arming[Pending[Any]]):
             self._schedule_tick()
 
     def _tick(self) -> None:
-        self._advice.look()
         now = monotonic()
+        if self._stall.goes_on(now, self._tick_due, self._links.all()):
+            self._tick_in(_MOMENT)
+            return
+        self._advice.look()
         self._session.tick(now)
         self._links.tick(now)
         self._news.tick(now)
@@ -543,10 +551,14 @@ class Client(Arming[Pending[Any]]):
 
     def _schedule_tick(self) -> None:
         """The next tick, not later than whatever is due first."""
+        due = min(self._session.next_deadline(), self._links.next_event()) - monotonic()
+        self._tick_in(max(_MOMENT, min(self._tick_interval, due)))
+
+    def _tick_in(self, seconds: float) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
-        due = min(self._session.next_deadline(), self._links.next_event()) - monotonic()
-        self._ticker = self._loop.call_later(max(0.001, min(self._tick_interval, due)), self._tick)
+        self._tick_due = monotonic() + seconds
+        self._ticker = self._loop.call_later(seconds, self._tick)
 
     def _send_parked(self) -> None:
         link = self._links.use

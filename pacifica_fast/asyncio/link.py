@@ -62,6 +62,8 @@ class Link(asyncio.BufferedProtocol):
         self._room = memoryview(bytearray(RECEIVE_SIZE))
         self._writable = True
         self._failure = ""
+        self.behind = False
+        """True if the last read left something behind, perhaps."""
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -210,6 +212,7 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._room[:nbytes]
+        self.behind = nbytes == RECEIVE_SIZE
         try:
             plain = data if self._tls is None else self._decrypted(data, self._tls)
         except ssl.SSLError as error:

@@ -29,6 +29,7 @@ from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
 from pacifica_fast.session import Lane, Session
 from pacifica_fast.signer import Signer
+from pacifica_fast.stall import Stall
 from pacifica_fast.switching import SwitchAdvice
 from pacifica_fast.sync.dial import dial, milliseconds_until
 from pacifica_fast.sync.link import Bell, Ended, Link
@@ -71,7 +72,8 @@ class Reader:
         self.news = News(signer, endpoint, session, self.links, turn, on_late_reply)
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
-        self._next_tick = 0.0
+        self._next_tick = monotonic()
+        self._stall = Stall()
         self._advice = SwitchAdvice()
         self._stopping = False
         self._close_at = inf
@@ -168,8 +170,11 @@ class Reader:
         while True:
             now = monotonic()
             if now >= self._next_tick:
-                self._next_tick = now + self._tick_interval
-                self._tick(now)
+                if self._stall.goes_on(now, self._next_tick, self.links.all()):
+                    self._next_tick = now + 0.001
+                else:
+                    self._next_tick = now + self._tick_interval
+                    self._tick(now)
             if self._stopping and self._close_at == inf:
                 self._close_at = now + CLOSE_TIMEOUT
                 with self._turn():
@@ -225,7 +230,7 @@ class Reader:
         reason = link.drop(reason)
         link.lane.unsent(link.untouched(), reason, now)
         self.links.lost(link, reason, now)
-        self._next_tick = 0.0  # there may be more to be said of what has ended
+        self._next_tick = now  # there may be more to be said of what has ended
 
     def _receive(self, link: Link) -> None:
         data = link.receive_bytes()

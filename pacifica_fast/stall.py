@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""After this process stood still, what came meanwhile is read before anybody's time is declared over.
+
+A garbage collection, a blocking call in the event loop, a busy machine, a suspended laptop: when it goes on,
+deadlines have passed whose replies wait in the socket, and links look dead whose pongs do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+__all__ = ["Reading", "Stall"]
+
+STOOD_STILL = 0.02  # s behind time
+CATCH_UP = 0.2  # s; who is flooded must not put everything off for ever
+
+
+class Reading(Protocol):
+    """A link, of which it is asked whether there may be more to read; reading sets it, asking clears it."""
+
+    behind: bool
+
+
+class Stall:
+    """Asked before each look at the clock whether that has to wait for another round of reading."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def goes_on(self, now: float, due: float, links: Iterable[Reading]) -> bool:
+        """True if what was to be done at ``due`` is better put off until every link was read once more."""
+        behind = False
+        for link in links:
+            behind |= link.behind
+            link.behind = False
+        if self._since is None:
+            if behind or now - due > STOOD_STILL:
+                self._since = now
+                return True
+        elif behind and now - self._since < CATCH_UP:
+            return True
+        self._since = None
+        return False
