@@ -29,6 +29,7 @@ import os
 import threading
 import uuid
 import weakref
+from contextlib import closing, suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -307,14 +308,14 @@ class RedisShare:
 
     def _leave(self) -> None:
         try:
-            if self._connected:
-                self._redis.hdel(self._key, self._me)
-            self._redis.close()
-        except (RedisError, OSError):
-            pass  # the part stays ours for a while: see _SCRIPT, LOST
-        self._budget.allow(None, self._budget.books())
-        with _lock:
-            _shared.discard(self._budget)
+            # If it fails, the part stays ours for a while (see _SCRIPT, LOST); the socket is closed anyway.
+            with suppress(RedisError, OSError), closing(self._redis):
+                if self._connected:
+                    self._redis.hdel(self._key, self._me)
+        finally:
+            self._budget.allow(None, self._budget.books())
+            with _lock:
+                _shared.discard(self._budget)
 
     def _where(self) -> str:
         """The address without the credentials."""
@@ -339,16 +340,18 @@ def _elsewhere(answer: _Answer, books: Books, now: float) -> float:
 def _redis(url: str, timeout: float) -> Redis:
     if not isinstance(url, str):
         raise InvalidRequest(f"url: expected str, got {type(url).__name__}")
-    try:
-        return Redis.from_url(
+    # The error is dropped, not chained: its text may quote the password.
+    with suppress(ValueError, TypeError):
+        redis: Redis = Redis.from_url(
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
-            retry_on_timeout=False,
         )
-    except ValueError:  # its text may quote the password
-        raise InvalidRequest("url: expected redis://, rediss:// or unix://, as redis-py reads them") from None
+        pool = redis.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # opens nothing; refuses unknown ?options
+        return redis
+    raise InvalidRequest("url: expected redis://, rediss:// or unix://, as redis-py reads them")
 
 
 def _checked_seconds(field: str, value: float) -> float:

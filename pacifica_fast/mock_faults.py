@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from pacifica_fast._mock_rules import Condition, Refusal
 
-__all__ = ["Before", "Faults", "Reply", "Weather"]
+__all__ = ["FAULTS", "Before", "Faults", "Reply", "Weather"]
 
 _REORDERED_BY: Final = 0.02  # seconds: what comes next overtakes
 
@@ -82,6 +82,10 @@ class Weather:
         return cls(**given)
 
 
+FAULTS: Final = tuple(sorted(item.name for item in fields(Weather) if not item.name.endswith("_s")))
+"""The names of all that can go wrong by chance."""
+
+
 class Before(Enum):
     """What happens to a request before it is carried out."""
 
@@ -104,8 +108,8 @@ class Reply:
 
 
 class Faults:
-    """What to do wrong. All but :meth:`send_raw`, :meth:`disconnect`, :meth:`refuse_handshakes` and
-    :meth:`random` concern replies to trading requests, and wait for those that come next.
+    """What to do wrong. All but :meth:`send_raw`, :meth:`disconnect`, :meth:`refuse_handshakes`,
+    :meth:`next` and :meth:`random` concern replies to trading requests, and wait for those that come next.
     """
 
     def __init__(
@@ -124,10 +128,11 @@ class Faults:
         self._refusals: deque[int] = deque()
         self._silent_subscriptions = 0
         self._updates_lost = 0
+        self._due: Counter[str] = Counter()
         self._weather = Weather()
         self._random = random.Random(0)  # noqa: S311  # faults, no secrets
         self.happened: Counter[str] = Counter()
-        """How often which fault of :meth:`random` was met."""
+        """How often which fault of :meth:`random` and :meth:`next` was met."""
 
     # Told what to do.
 
@@ -169,6 +174,15 @@ class Faults:
         Raises :class:`IndexError` if there are not so many.
         """
         self._disconnect(index)
+
+    def next(self, fault: str, n: int = 1) -> None:
+        """Have the next ``n`` messages or handshakes that can meet a fault of :class:`Weather` meet it.
+
+        Raises :class:`ValueError` if there is no such fault.
+        """
+        if fault not in FAULTS:
+            raise ValueError(f"fault: expected one of {', '.join(FAULTS)}")
+        self._due[fault] = n
 
     def random(self, seed: int, weather: Weather | None = None, **probabilities: float) -> None:
         """From now on, by chance: a :class:`Weather`, or its fields. With neither: all is well."""
@@ -261,10 +275,12 @@ class Faults:
         return self._updates_lost >= 0
 
     def _met(self, name: str, probability: float) -> bool:
-        if probability and self._random.random() < probability:
-            self.happened[name] += 1
-            return True
-        return False
+        if self._due[name] > 0:
+            self._due[name] -= 1
+        elif not probability or self._random.random() >= probability:
+            return False
+        self.happened[name] += 1
+        return True
 
 
 _GARBAGE: Final = (

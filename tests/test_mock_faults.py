@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from pacifica_fast import Keypair, NotSent, OutcomeUnknown, PacificaError, Rejected, Signer
 from pacifica_fast.asyncio import connect
 from pacifica_fast.mock_exchange import MockExchange
-from pacifica_fast.mock_faults import Before, Faults, Weather
+from pacifica_fast.mock_faults import FAULTS, Before, Faults, Weather
 
 
 @pytest.fixture
@@ -65,6 +65,41 @@ async def test_cut(signer: Signer, fault: str) -> None:
         with pytest.raises(ConnectionClosed):
             await answer(raw)
         assert exchange.truth(request_id) == ([] if fault == "abort_before" else [420])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_any_of_them_can_be_told(fault: str) -> None:
+    """So often, and no more."""
+    faults = Faults(lambda message: None, lambda index: None)
+    calm = what_happens(faults)
+    faults.next(fault, 2)
+    assert what_happens(faults) != calm
+    assert what_happens(faults) != calm
+    assert what_happens(faults) == calm
+    assert faults.happened == {fault: 2}
+    faults.next(fault)
+    faults.clear()
+    assert what_happens(faults) == calm
+
+
+def what_happens(faults: Faults) -> list[object]:
+    """To one action of a batch, and one handshake."""
+    rejection = faults.rejection()
+    return [faults.before(), rejection, faults.action_fails(), faults.reply(), faults.handshake()]
+
+
+def test_no_such_fault() -> None:
+    with pytest.raises(ValueError, match=r"fault: expected one of abort_after, .*stall_handshake"):
+        Faults(lambda message: None, lambda index: None).next("delay_s")
+
+
+async def test_a_batch_that_fails_in_part(signer: Signer) -> None:
+    async with MockExchange() as exchange, connect(signer, url=exchange.url) as client:
+        orders = [exchange.place(signer.account).order_id for _ in range(3)]
+        exchange.faults.next("batch_failure", 2)
+        ack = await client.batch_cancel([("BTC", order_id) for order_id in orders])
+        assert [result.success for result in ack.results] == [False, False, True]
+        assert [order.order_id for order in exchange.orders(signer.account)] == orders[:2]
 
 
 async def test_nothing_behind_a_cut_is_carried_out(signer: Signer) -> None:
