@@ -70,6 +70,11 @@ class WebSocket:
         return self._protocol.state is State.OPEN
 
     @property
+    def ending(self) -> bool:
+        """True when all has been said, and the peer is to end the connection."""
+        return self._protocol.close_expected()
+
+    @property
     def handshake_error(self) -> Exception | None:
         """Why the upgrade failed, if it did."""
         return self._protocol.handshake_exc

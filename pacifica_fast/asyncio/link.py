@@ -18,6 +18,7 @@ from typing import Any, cast
 from websockets.exceptions import InvalidStatus
 
 from pacifica_fast._sodium import ffi, lib
+from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.tcp import tune
@@ -63,6 +64,7 @@ class Link(asyncio.Protocol):
         """As ``pf_send``: how many bytes were taken, or minus errno."""
         self._writable = True
         self._failure = ""
+        self._hanging_up: asyncio.TimerHandle | None = None
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -220,6 +222,8 @@ class Link(asyncio.Protocol):
             self._on_message(self, message)
         if self._tls is not None and self._tls.closed_by_peer:
             self.eof_received()
+        elif self._hanging_up is None and self._websocket.ending:
+            self._hanging_up = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._hang_up)
 
     def eof_received(self) -> bool:
         self._websocket.receive_eof()
@@ -240,6 +244,8 @@ class Link(asyncio.Protocol):
         self._update()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
         self._send = self._queue
         if self._descriptor is not None:
             self._descriptor()  # the peer sees the end when both are closed
@@ -288,6 +294,10 @@ class Link(asyncio.Protocol):
         if not self.opened.done():
             self.opened.set_exception(ConnectionFailed(stage, reason, status))
         self.abort(f"{stage}: {reason}")
+
+    def _hang_up(self) -> None:
+        """It is the server that ends TCP (RFC 6455, section 7.1.1); this one does not."""
+        self.abort(self._websocket.close_reason)
 
     def _update(self) -> None:
         self.ready = self._websocket.open and self._writable and not self._closing()
