@@ -274,6 +274,19 @@ def test_a_close_is_named_and_a_new_link_opened(
     assert f"{code} ({name}) so it is" in bot.events[0].reason
 
 
+def test_a_reply_right_before_a_close_counts(town: Town) -> None:
+    async def last_words(peer: Peer, cancel: Cancel) -> None:
+        peer.transport.write(frame(TEXT, ack(cancel)) + frame(CLOSE, struct.pack(">H", 1001)))
+
+    town.house.script = last_words
+    bot = town.bot()
+    assert bot.cancel(1).order_id == 1
+    town.house.script = acknowledge
+    until(lambda: bot.client.status().reconnects == 1)
+    recovers(bot)
+    assert bot.client.fates.unknown == 0
+
+
 @pytest.mark.parametrize("how", ["abort", "reset", "after a fragment", "within a frame"])
 def test_an_abrupt_end_leaves_the_outcome_unknown(town: Town, how: str) -> None:
     async def gone(peer: Peer, cancel: Cancel) -> None:
