@@ -128,11 +128,12 @@ L = TypeVar("L", bound=Link)  # type: ignore[type-arg]
 class _Place(Generic[L]):
     """Where one of the links is, or will be."""
 
-    __slots__ = ("changed_at", "due", "failures", "link", "opened_at", "opening", "rotate_at")
+    __slots__ = ("changed_at", "due", "failures", "given_up", "link", "opened_at", "opening", "rotate_at")
 
     def __init__(self) -> None:
         self.link: L | None = None
         self.opening = False
+        self.given_up = False  # nothing is opened here any more
         self.due = inf  # when to open the next one
         self.failures = 0  # in a row
         self.changed_at = 0.0
@@ -141,11 +142,12 @@ class _Place(Generic[L]):
 
     @property
     def state(self) -> LinkState:
+        """Other threads look at any time: CLOSED only if it stays so, and never in passing."""
         if self.link is not None:
             return LinkState.OPEN
         if self.opening:
             return LinkState.CONNECTING
-        return LinkState.WAITING if self.due < inf else LinkState.CLOSED
+        return LinkState.CLOSED if self.given_up else LinkState.WAITING
 
 
 @dataclass(slots=True)
@@ -262,6 +264,7 @@ class Links(Generic[L]):
         for index, place in enumerate(self._places):
             was_waiting = place.state is LinkState.WAITING
             place.due = place.rotate_at = inf
+            place.given_up = True
             if was_waiting:
                 self._tell(index, LinkState.CLOSED, now, reason)
 
@@ -271,7 +274,7 @@ class Links(Generic[L]):
         self.use = None
         self._leaving.clear()
         for place in self._places:
-            place.link, place.due, place.rotate_at = None, inf, inf
+            place.link, place.due, place.rotate_at, place.given_up = None, inf, inf, True
 
     def all(self) -> list[L]:
         """The links that there are, in use or leaving."""
@@ -335,7 +338,7 @@ class Links(Generic[L]):
         level = logging.INFO if place.opened_at is None else logging.WARNING
         if limit is not None and place.failures >= limit:
             logger.log(level, "link %d: %s; not opened again", index, reason)
-            place.due = inf
+            place.due, place.given_up = inf, True
             self._tell(index, LinkState.CLOSED, now, reason, stage, status)
             return
         logger.log(level, "link %d: %s; opening it again in %.2f s", index, reason, pause)

@@ -79,6 +79,11 @@ class WebSocket:
         return self._protocol.state is State.OPEN
 
     @property
+    def ending(self) -> bool:
+        """True when all has been said, and the peer is to end the connection."""
+        return self._protocol.close_expected()
+
+    @property
     def refusal(self) -> Refusal | None:
         """Why the upgrade failed, if it did: a body without a length ends with the stream."""
         error = self._protocol.handshake_exc

@@ -1,279 +1,378 @@
 # SPDX-License-Identifier: MIT
-"""Both clients against servers that are not ours, on real sockets and real TLS, and over a bad line."""
+"""Both clients against websocket servers that are not ours, and over a wire that can be bad.
+
+Real sockets and real TLS; see :mod:`foreign`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
+import random
 import socket
 import ssl as ssl_module
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+import struct
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from functools import partial
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from foreign import BEHAVIOURS, PING, SERVERS, Relay, Seen, in_thread
+from foreign import (
+    CLOSE,
+    CONTINUATION,
+    PATIENCE,
+    SERVERS,
+    TEXT,
+    AsyncioBot,
+    BlockingBot,
+    Bot,
+    Cancel,
+    House,
+    Loop,
+    Peer,
+    Relay,
+    ack,
+    acknowledge,
+    frame,
+    until,
+)
 
-from pacifica_fast import ConnectionFailed, Keypair, NotSent, OutcomeUnknown, Signer, sync
-from pacifica_fast import asyncio as aio
+from pacifica_fast import ConnectionFailed, Keypair, NotSent, OutcomeUnknown, Signer
 from pacifica_fast._certificate import Certificate, issue
 from pacifica_fast.links import LinkState
-from pacifica_fast.replies import CancelAck
+from pacifica_fast.session import Pending
 
-CERTIFICATE: Certificate = issue()
-PATIENCE = 20.0  # s, before a test gives up
 QUICK: dict[str, Any] = {"backoff": 0.01, "backoff_max": 0.05}
+PATIENT: dict[str, Any] = {"timeout": PATIENCE, "pong_timeout": PATIENCE, "open_timeout": PATIENCE}
+
+LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+TRUSTED: Certificate = issue()
+UNTRUSTED: Certificate = issue()
+EXPIRED: Certificate = issue(not_before=LONG_AGO, not_after=LONG_AGO + datetime.timedelta(days=90))
+ELSEWHERE: Certificate = issue(["exchange.test", "192.0.2.1"])
 
 
-class Driver(ABC):
-    """A client, asyncio or blocking, used from a thread that may wait."""
+class Town:
+    """Servers of one kind, wires to them, and clients of one kind."""
 
-    client: aio.Client | sync.Client
+    def __init__(self, kind: str, tls: bool, bots: type[Bot]) -> None:
+        pytest.importorskip(kind)
+        self.kind, self.tls, self.bots = kind, tls, bots
+        self.loop = Loop()
+        self._servers = AsyncExitStack()
+        self._clients = ExitStack()
+        self.house = House()
+        self.port = self.server(self.house)
 
-    @abstractmethod
-    def cancel(self, symbol: str, order_id: int = 1) -> CancelAck: ...
-    @abstractmethod
-    def fire(self, symbol: str) -> CancelAck: ...
-    @abstractmethod
-    def sleep(self, seconds: float) -> None: ...
-    @abstractmethod
-    def close(self) -> None: ...
+    def server(self, house: House, certificate: Certificate = TRUSTED) -> int:
+        """One more; its port."""
+        ssl = certificate.server_context() if self.tls else None
+        return self.loop.run(self._servers.enter_async_context(SERVERS[self.kind](house, ssl)))
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, "it did not come about"
-            self.sleep(0.005)
+    def relay(self) -> Relay:
+        relay = Relay(self.port)
+        self.loop.run(relay.listen())
+        self._servers.push_async_callback(relay.close)
+        return relay
+
+    def bot(self, port: int = 0, *, signer: Signer | None = None, **settings: Any) -> Bot:
+        if self.tls:
+            known = TRUSTED.authority + EXPIRED.authority + ELSEWHERE.authority
+            settings["ssl"] = ssl_module.create_default_context(cadata=known)
+        url = f"{'wss' if self.tls else 'ws'}://localhost:{port or self.port}/ws"
+        bot = self.bots(signer or Signer(Keypair.generate()), url=url, **QUICK | PATIENT | settings)
+        self._clients.callback(bot.close)
+        return bot
+
+    def close(self) -> None:
+        with ExitStack() as last:
+            last.callback(self.loop.close)
+            last.callback(lambda: self.loop.run(self._servers.aclose()))
+            self._clients.close()
 
 
-class Asyncio(Driver):
-    client: aio.Client
+@pytest.fixture(params=SERVERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
-    def __init__(self, signer: Signer, url: str, **settings: Any) -> None:
-        self._runner = asyncio.Runner()
 
-        async def connect() -> aio.Client:
-            return await aio.connect(signer, url=url, **settings)
+@pytest.fixture(params=[False, True], ids=["ws", "wss"])
+def tls(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
 
+
+@pytest.fixture(params=[AsyncioBot, BlockingBot], ids=["asyncio", "sync"])
+def bots(request: pytest.FixtureRequest) -> type[Bot]:
+    bots: type[Bot] = request.param
+    return bots
+
+
+@pytest.fixture
+def town(kind: str, tls: bool, bots: type[Bot]) -> Iterator[Town]:
+    town = Town(kind, tls, bots)
+    yield town
+    town.close()
+
+
+def recovers(bot: Bot, order_id: int = 77) -> None:
+    """A new link is opened, and brings an acknowledgement; that link may be lost too, on a slow machine."""
+    for _ in range(100):
+        until(lambda: bot.client.connected)
         try:
-            self.client = self._runner.run(connect())
-        except BaseException:
-            self._runner.close()
-            raise
-
-    def cancel(self, symbol: str, order_id: int = 1) -> CancelAck:
-        ack: CancelAck = self._runner.run(self.client.cancel_order(symbol, order_id=order_id))
-        return ack
-
-    def fire(self, symbol: str) -> CancelAck:
-        async def fire() -> CancelAck:
-            ack: CancelAck = await self.client.arm(symbol, order_id=1).fire()
-            return ack
-
-        return self._runner.run(fire())
-
-    def sleep(self, seconds: float) -> None:
-        self._runner.run(asyncio.sleep(seconds))
-
-    def close(self) -> None:
-        self._runner.run(self.client.close())
-        self._runner.close()
+            assert bot.cancel(order_id).order_id == order_id
+        except (NotSent, OutcomeUnknown):
+            continue
+        assert bot.client.status().reconnects >= 1
+        return
+    raise AssertionError("it does not recover")
 
 
-class Blocking(Driver):
-    client: sync.Client
-
-    def __init__(self, signer: Signer, url: str, **settings: Any) -> None:
-        self.client = sync.connect(signer, url=url, **settings)
-
-    def cancel(self, symbol: str, order_id: int = 1) -> CancelAck:
-        return self.client.cancel_order(symbol, order_id=order_id)
-
-    def fire(self, symbol: str) -> CancelAck:
-        ack: CancelAck = self.client.arm(symbol, order_id=1).fire().result()
-        return ack
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def close(self) -> None:
-        self.client.close()
+# When all is well.
 
 
-Kind = Callable[..., Driver]
+@pytest.mark.parametrize("way", ["signed", "prepared", "armed", "pulled"])
+def test_a_cancel_is_acknowledged(town: Town, way: str) -> None:
+    with Signer(Keypair.generate(), prepared=16 if way == "prepared" else 0) as signer:
+        bot = town.bot(signer=signer)
+        numbers = range(1, 6)
+        if way in ("signed", "prepared"):
+            until(lambda: signer.stats.ready == (16 if way == "prepared" else 0))
+            pendings = [bot.send(number) for number in numbers]
+            assert signer.stats.prepared == (5 if way == "prepared" else 0)
+        else:
+            armed = bot.do(lambda: [bot.client.arm("BTC", order_id=number) for number in numbers])
+            if way == "armed":
+                pendings = [bot.do(one.fire) for one in armed]
+            else:
+                client: Any = bot.client
+                pendings = bot.do(lambda: list[Pending](client.pull(armed)))
+        acks = [bot.result(pending) for pending in pendings]
+        assert sorted(ack.order_id or 0 for ack in acks) == list(numbers)
+        assert {ack.symbol for ack in acks} == {"BTC"}
+        assert len(town.house.asked) == bot.client.fates.acked == 5
+        assert bot.events == []
 
 
-@pytest.fixture(params=[Asyncio, Blocking], ids=["asyncio", "blocking"])
-def driver(request: pytest.FixtureRequest) -> Kind:
-    kind: Kind = request.param
-    return kind
+def test_a_reply_in_fragments_with_a_ping_between_them(town: Town) -> None:
+    async def in_fragments(peer: Peer, cancel: Cancel) -> None:
+        data = ack(cancel)
+        await peer.send(TEXT, data[:1], fin=False)
+        await peer.ping(b"after the first")
+        await peer.send(CONTINUATION, b"", fin=False)
+        await peer.send(CONTINUATION, data[1:50], fin=False)
+        await peer.ping(b"after the third")  # the pong comes before the message is whole
+        await peer.send(CONTINUATION, data[50:])
+
+    town.house.script = in_fragments
+    bot = town.bot()
+    assert [bot.cancel(number).order_id for number in (1, 2, 3)] == [1, 2, 3]
 
 
-@pytest.fixture(scope="module")
-def signer() -> Signer:
-    return Signer(Keypair.from_seed(bytes(range(32))))
+def test_a_ping_is_answered_with_what_it_said(town: Town) -> None:
+    async def after_pongs(peer: Peer, cancel: Cancel) -> None:
+        for payload in (b"", b"x", bytes(range(125))):
+            await peer.ping(payload)
+        await acknowledge(peer, cancel)
+
+    town.house.script = after_pongs
+    assert town.bot().cancel(1).order_id == 1
 
 
-class Exchange:
-    """A server that runs, and how to reach it."""
-
-    def __init__(self, port: int, seen: Seen, *, tls: bool) -> None:
-        self.seen, self.port = seen, port
-        self.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/ws"
-        self.settings = QUICK | ({"ssl": CERTIFICATE.client_context()} if tls else {})
+def test_no_compression_is_asked_for(town: Town) -> None:
+    town.bot().cancel(1)
+    [peer] = town.house.peers
+    assert peer.offered is None
 
 
-@contextmanager
-def serving(name: str, certificate: Certificate | None) -> Iterator[Exchange]:
-    seen = Seen()
-    context = None if certificate is None else certificate.server_context()
-    with in_thread(lambda: SERVERS[name](seen, context)) as port:
-        yield Exchange(port, seen, tls=certificate is not None)
+def test_nor_taken_if_it_comes_unasked(town: Town) -> None:
+    port = town.server(House(extension="permessage-deflate; server_no_context_takeover"))
+    with pytest.raises(ConnectionFailed, match="extension") as caught:
+        town.bot(port)
+    assert caught.value.stage == "upgrade"
 
 
-@pytest.fixture(params=[(name, tls) for name in SERVERS for tls in (False, True)], ids=str)
-def exchange(request: pytest.FixtureRequest) -> Iterator[Exchange]:
-    name, tls = request.param
-    with serving(name, CERTIFICATE if tls else None) as exchange:
-        yield exchange
+def test_one_client_closing_does_not_disturb_another(town: Town) -> None:
+    go = asyncio.Event()
+
+    async def when_told(peer: Peer, cancel: Cancel) -> None:
+        await go.wait()
+        await acknowledge(peer, cancel)
+
+    town.house.script = when_told
+    one, other = town.bot(), town.bot()
+    lost, kept = one.send(1), other.send(2)
+    until(lambda: len(town.house.asked) == 2)
+    one.close()
+    until(lambda: lost.done)
+    with pytest.raises(OutcomeUnknown, match="closed"):
+        lost.outcome()
+    town.loop.call(go.set)
+    assert other.result(kept).order_id == 2
+    assert other.cancel(3).order_id == 3
+    assert other.events == []
 
 
-# All is well.
+@pytest.mark.parametrize("bots", [BlockingBot], ids=["sync"], indirect=True)
+def test_four_threads_and_every_cancel_gets_its_own_reply(town: Town) -> None:
+    waiting: list[tuple[Peer, Cancel]] = []
+
+    async def four_at_a_time(peer: Peer, cancel: Cancel) -> None:
+        waiting.append((peer, cancel))
+        if len(waiting) == 4:  # one of each thread; the last is answered first
+            while waiting:
+                await acknowledge(*waiting.pop())
+
+    town.house.script = four_at_a_time
+    bot = town.bot()
+    ready = threading.Barrier(4)
+
+    def work(first: int) -> list[int | None]:
+        ready.wait(PATIENCE)
+        return [bot.cancel(number).order_id for number in range(first, first + 50)]
+
+    with ThreadPoolExecutor(4) as threads:
+        for first, orders in zip(range(0, 4000, 1000), threads.map(work, range(0, 4000, 1000)), strict=True):
+            assert orders == list(range(first, first + 50))
+    assert bot.client.fates.acked == 200
 
 
-def test_cancels_are_acknowledged(driver: Kind, exchange: Exchange, signer: Signer) -> None:
-    with closing(driver(signer, exchange.url, **exchange.settings)) as client:
-        assert client.cancel("BTC", 7).order_id == 7
-        assert client.fire("BTC").symbol == "BTC"
-    assert [request["params"]["cancel_order"]["order_id"] for request in exchange.seen.requests] == [7, 1]
-    assert exchange.seen.extensions == [None]  # compression was to be had, and nobody asked for it
+# When the server goes.
 
 
-@pytest.mark.parametrize("symbol", ["FRAGMENTS", "BYTES", "PING"])
-def test_replies_in_other_shapes(driver: Kind, exchange: Exchange, signer: Signer, symbol: str) -> None:
-    with closing(driver(signer, exchange.url, **exchange.settings)) as client:
-        for order_id in range(3):
-            assert client.cancel(symbol, order_id).order_id == order_id
-        client.until(lambda: len(exchange.seen.pongs) == (0 if symbol == "BYTES" else 3))
-    assert set(exchange.seen.pongs) <= {PING}
+CLOSES = [(1000, "OK"), (1001, "going away"), (1011, "internal error")]
 
 
-def test_two_clients_and_one_of_them_leaves(driver: Kind, exchange: Exchange, signer: Signer) -> None:
-    with closing(driver(signer, exchange.url, **exchange.settings)) as staying:
-        with closing(driver(signer, exchange.url, **exchange.settings)) as leaving:
-            assert leaving.cancel("BTC", 1).order_id == 1
-        assert staying.cancel("BTC", 2).order_id == 2
-        assert staying.client.status().reconnects == 0
-
-
-def test_many_threads_each_get_their_own(exchange: Exchange, signer: Signer) -> None:
-    with (
-        closing(Blocking(signer, exchange.url, **exchange.settings)) as client,
-        ThreadPoolExecutor(4) as pool,
-    ):
-        acks = list(pool.map(partial(client.cancel, "BTC"), range(200)))
-    assert [ack.order_id for ack in acks] == list(range(200))
-
-
-# The server ends it.
-
-
-@pytest.mark.parametrize(
-    ("symbol", "reason"),
-    [
-        ("CLOSE 1000", "1000"),
-        ("CLOSE 1001", "1001"),
-        ("CLOSE 1011", "1011"),
-        ("ABORT", "connection lost"),
-        ("HALF", "connection lost"),
-        ("BROKEN", "protocol"),
-    ],
-)
-def test_what_ends_a_link_is_named_and_it_comes_back(
-    driver: Kind, exchange: Exchange, signer: Signer, symbol: str, reason: str
+@pytest.mark.parametrize(("code", "name"), CLOSES)
+@pytest.mark.parametrize("hangs_up", [True, False], ids=["and hangs up", "and no more"])
+def test_a_close_is_named_and_a_new_link_opened(
+    town: Town, code: int, name: str, hangs_up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert symbol in BEHAVIOURS
-    with closing(driver(signer, exchange.url, **exchange.settings)) as client:
-        with pytest.raises(OutcomeUnknown, match=reason):
-            client.cancel(symbol)
-        client.until(lambda: client.client.state is LinkState.OPEN)
-        assert client.cancel("BTC", 3).order_id == 3
-        assert client.client.status().reconnects == 1
+    async def third_time(peer: Peer, cancel: Cancel) -> None:
+        if cancel.order_id == 3:
+            if hangs_up:
+                await peer.close(code, "so it is")
+            else:  # nor does it hear that we agree
+                await relay.stall("up")
+                peer.transport.write(frame(CLOSE, struct.pack(">H", code) + b"so it is"))
+
+    if not hangs_up:
+        for module in ("asyncio.link", "sync.reader"):
+            monkeypatch.setattr(f"pacifica_fast.{module}.CLOSE_TIMEOUT", 0.05)
+    town.house.script = third_time
+    relay = town.relay()
+    bot = town.bot(relay.port)
+    pendings = [bot.send(number) for number in (1, 2, 3)]
+    for pending in pendings:
+        with pytest.raises(OutcomeUnknown, match=rf"closed by the exchange.* {code} \({name}\) so it is"):
+            bot.result(pending)
+    town.house.script = acknowledge
+    recovers(bot)
+    assert bot.events[0].state is LinkState.WAITING
+    assert f"{code} ({name}) so it is" in bot.events[0].reason
 
 
-# Whom to trust.
+def test_a_reply_right_before_a_close_counts(town: Town) -> None:
+    async def last_words(peer: Peer, cancel: Cancel) -> None:
+        peer.transport.write(frame(TEXT, ack(cancel)) + frame(CLOSE, struct.pack(">H", 1001)))
+
+    town.house.script = last_words
+    bot = town.bot()
+    assert bot.cancel(1).order_id == 1
+    town.house.script = acknowledge
+    until(lambda: bot.client.status().reconnects == 1)
+    recovers(bot)
+    assert bot.client.fates.unknown == 0
 
 
-def day(offset: int) -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=offset)
+@pytest.mark.parametrize("how", ["abort", "reset", "after a fragment", "within a frame"])
+def test_an_abrupt_end_leaves_the_outcome_unknown(town: Town, how: str) -> None:
+    async def gone(peer: Peer, cancel: Cancel) -> None:
+        if how == "reset":
+            sock = peer.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif how == "after a fragment":
+            await peer.send(TEXT, ack(cancel)[:40], fin=False)
+        elif how == "within a frame":
+            peer.transport.write(frame(TEXT, ack(cancel))[:-1])
+        peer.transport.abort()
+
+    town.house.script = gone
+    bot = town.bot()
+    with pytest.raises(OutcomeUnknown, match="connection lost"):
+        bot.cancel(1)
+    town.house.script = acknowledge
+    recovers(bot)
+    assert (bot.client.fates.unknown, bot.client.fates.late) == (1, 0)
 
 
-NOT_TO_BE_TRUSTED: dict[str, tuple[Certificate, str]] = {
-    "untrusted": (issue(), "unable to get local issuer|self.signed"),
-    "expired": (issue(not_before=day(-9), not_after=day(-2)), "expired"),
-    "not yet valid": (issue(not_before=day(2), not_after=day(9)), "not yet valid"),
-    "another host's": (issue(["exchange.example"]), "IP address mismatch|not valid for"),
+# When there is no way in.
+
+FAILURES = {
+    "untrusted": ("tls", None, "certificate not accepted: .*(issuer|self-signed)"),
+    "expired": ("tls", None, "certificate not accepted: certificate has expired"),
+    "another host": ("tls", None, "certificate not accepted: .*[Hh]ostname mismatch"),
+    "403": ("upgrade", 403, "HTTP 403"),
+    "refused": ("connect", None, f"Errno {errno.ECONNREFUSED}"),
+    "no such name": ("dns", None, "Name or service not known"),
 }
+CERTIFICATES = {"untrusted": UNTRUSTED, "expired": EXPIRED, "another host": ELSEWHERE}
 
 
-@pytest.mark.parametrize("name", list(SERVERS))
-@pytest.mark.parametrize("trouble", list(NOT_TO_BE_TRUSTED))
-def test_certificates_that_are_refused(driver: Kind, name: str, trouble: str, signer: Signer) -> None:
-    certificate, text = NOT_TO_BE_TRUSTED[trouble]
-    trusting = CERTIFICATE if trouble == "untrusted" else certificate
-    with serving(name, certificate) as exchange:
-        with pytest.raises(ConnectionFailed, match=text) as failed:
-            driver(signer, exchange.url, ssl=trusting.client_context())
-        assert failed.value.stage == "tls"
-        assert not exchange.seen.extensions  # nobody got as far as an upgrade
+@pytest.mark.parametrize("why", ["403", "refused", "no such name"])
+def test_why_there_is_no_link(town: Town, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_way_in(town, why, monkeypatch)
 
 
-def test_by_default_only_known_authorities_are_trusted(driver: Kind, signer: Signer) -> None:
-    with (
-        serving("websockets", CERTIFICATE) as exchange,
-        pytest.raises(ConnectionFailed, match="certificate not accepted"),
-    ):
-        driver(signer, exchange.url)
+@pytest.mark.parametrize("tls", [True], ids=["wss"], indirect=True)
+@pytest.mark.parametrize("why", CERTIFICATES)
+def test_a_certificate_that_is_not_accepted(town: Town, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_way_in(town, why, monkeypatch)
 
 
-def test_a_certificate_that_turns_bad_keeps_everything_unsent(driver: Kind, signer: Signer) -> None:
-    """The link is cut, and who answers now is somebody else."""
-    seen = Seen()
-    context = CERTIFICATE.server_context()
-    with in_thread(lambda: SERVERS["websockets"](seen, context)) as port:
-        settings: dict[str, Any] = QUICK | {"ssl": CERTIFICATE.client_context()}
-        with closing(driver(signer, f"wss://127.0.0.1:{port}/ws", **settings)) as client:
-            replace_certificate(context, issue())
-            with pytest.raises(OutcomeUnknown):
-                client.cancel("ABORT")
-            client.until(lambda: client.client.status().links[0].state is not LinkState.OPEN)
-            for _ in range(3):
-                with pytest.raises(NotSent, match=r"tls|TLS|certificate|lost"):
-                    client.cancel("BTC")
-                client.sleep(0.02)
-        assert len(seen.requests) == 1
+def no_such_name(*_: Any, **__: Any) -> list[Any]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-def replace_certificate(context: ssl_module.SSLContext, certificate: Certificate) -> None:
-    """What a server's context answers with from now on."""
+def no_way_in(town: Town, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that was there is another one after a reconnect; and then itself again."""
+    stage, status, reason = FAILURES[why]
+    relay = town.relay()
+    bot = town.bot(relay.port)
+    assert bot.cancel(1).order_id == 1
 
-    def switch(socket: Any, name: str | None, old: ssl_module.SSLContext) -> None:
-        socket.context = other
-
-    other = certificate.server_context()
-    context.sni_callback = switch
-
-
-# Those that are no exchange at all: the stage tells them apart.
+    impostor = House(status=status or 101)
+    relay.target = town.server(impostor, CERTIFICATES.get(why, TRUSTED))
+    with monkeypatch.context() as patched:
+        if why == "refused":
+            town.loop.run(relay.refuse())
+        if why == "no such name":
+            patched.setattr(socket, "getaddrinfo", no_such_name)
+        town.loop.run(relay.cut())
+        until(lambda: len([event for event in bot.events if event.stage]) >= 2)
+        assert bot.client.state in (LinkState.WAITING, LinkState.CONNECTING)
+        with pytest.raises(NotSent, match=reason):
+            bot.cancel(2)
+        with pytest.raises(ConnectionFailed, match=reason) as caught:
+            town.bot(relay.port)
+        assert (caught.value.stage, caught.value.status) == (stage, status)
+        relay.target = town.port
+    for event in (event for event in bot.events if event.stage):
+        assert (event.state, event.stage, event.status) == (LinkState.WAITING, stage, status)
+        assert event.retry_in is not None
+        assert event.reason.startswith(f"{stage}: ")
+    if why == "refused":
+        town.loop.run(relay.listen())
+    recovers(bot)
+    assert impostor.asked == []
+    assert bot.client.fates.unknown == 0
 
 
 @contextmanager
-def answering(reply: bytes) -> Iterator[int]:
-    """A server that says always the same, and hangs up."""
+def saying(reply: bytes) -> Iterator[int]:
+    """A server that says always the same, and hangs up; its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
 
         def answer() -> None:
@@ -284,80 +383,94 @@ def answering(reply: bytes) -> Iterator[int]:
 
         answered = pool.submit(answer)
         yield listener.getsockname()[1]
-        answered.result()
+        answered.result(PATIENCE)
 
 
 @pytest.mark.parametrize(
-    ("reply", "stage", "status"),
+    ("reply", "status"),
     [
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "upgrade", 403),
-        (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n", "upgrade", 429),
-        (b"HTTP/1.1 301 Moved\r\nLocation: ws://elsewhere.example/ws\r\n\r\n", "upgrade", 301),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "upgrade", 200),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", "upgrade", None),
-        (b"", "upgrade", None),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\nwho are you?", 403),
+        (b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\n\r\n", 429),
+        (b"HTTP/1.1 301 Moved\r\nLocation: ws://exchange.test/ws\r\n\r\n", 301),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", None),
+        (b"", None),
     ],
     ids=["403", "429", "301", "200", "no HTTP", "nothing"],
 )
-def test_other_answers(driver: Kind, signer: Signer, reply: bytes, stage: str, status: int | None) -> None:
-    with answering(reply) as port, pytest.raises(ConnectionFailed) as failed:
-        driver(signer, f"ws://127.0.0.1:{port}/ws")
-    assert (failed.value.stage, failed.value.status) == (stage, status)
+def test_those_that_are_no_exchange_at_all(bots: type[Bot], reply: bytes, status: int | None) -> None:
+    """Most of them say how long they are by ending."""
+    with saying(reply) as port, pytest.raises(ConnectionFailed) as caught:
+        bots(Signer(Keypair.generate()), url=f"ws://127.0.0.1:{port}/ws")
+    assert (caught.value.stage, caught.value.status) == ("upgrade", status)
 
 
-def test_no_tls_where_it_is_expected(driver: Kind, signer: Signer) -> None:
-    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:  # noqa: SIM117
-        with pytest.raises(ConnectionFailed) as failed:
-            driver(signer, f"wss://127.0.0.1:{port}/ws")
-    assert failed.value.stage == "tls"
+def test_no_tls_where_it_is_expected(bots: type[Bot]) -> None:
+    with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port, pytest.raises(ConnectionFailed) as caught:
+        bots(Signer(Keypair.generate()), url=f"wss://127.0.0.1:{port}/ws")
+    assert caught.value.stage == "tls"
 
 
-def test_nobody_there(driver: Kind, signer: Signer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(ConnectionFailed) as failed:
-        driver(signer, f"ws://127.0.0.1:{port}/ws")
-    assert failed.value.stage == "connect"
-    with pytest.raises(ConnectionFailed) as failed:
-        driver(signer, "wss://exchange.invalid/ws")  # RFC 6761 section 6.4
-    assert failed.value.stage == "dns"
+# When the wire is bad.
 
 
-# A bad line.
+def test_a_long_and_uneven_way(town: Town) -> None:
+    """20 ms each way, more or less, and everything cut in pieces."""
+    chance = random.Random(7)
+    relay = town.relay()
+    relay.delay = lambda: chance.uniform(0.01, 0.03)
+    relay.cuts = lambda size: chance.randint(1, max(size, 400))
+    bot = town.bot(relay.port)
+    pendings = [bot.send(number) for number in range(40)]
+    assert [bot.result(pending).order_id for pending in pendings] == list(range(40))
+    assert min(pending.settled_at - pending.sent_at for pending in pendings) > 0.015
+    assert bot.client.fates.acked == 40
 
 
-@contextmanager
-def far_away(relay: Callable[[int], Relay]) -> Iterator[tuple[Exchange, Relay]]:
-    with serving("websockets", CERTIFICATE) as exchange:
-        line = relay(exchange.port)
-        with in_thread(line.serve) as port:
-            exchange.url = f"wss://127.0.0.1:{port}/ws"
-            yield exchange, line
+def test_a_short_stall_is_waited_for(town: Town) -> None:
+    relay = town.relay()
+    bot = town.bot(relay.port)
+    town.loop.run(relay.stall("up", "down"))
+    pendings = [bot.send(number) for number in range(3)]
+    town.loop.run(asyncio.sleep(0.1))
+    assert not any(pending.done for pending in pendings)
+    town.loop.run(relay.resume())
+    assert [bot.result(pending).order_id for pending in pendings] == [0, 1, 2]
+    assert bot.events == []
 
 
-def test_a_slow_and_uneven_line(driver: Kind, signer: Signer) -> None:
-    relay = partial(Relay, delay=0.02, jitter=0.03)
-    with far_away(relay) as (exchange, _):  # noqa: SIM117
-        with closing(driver(signer, exchange.url, **exchange.settings)) as client:
-            for order_id in range(10):
-                assert client.cancel("BTC", order_id).order_id == order_id
-            round_trip = client.client.clock.round_trip
-            assert round_trip is not None
-            assert round_trip >= 40  # ms
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_long_stall_is_found_and_the_link_replaced(town: Town, direction: str) -> None:
+    relay = town.relay()
+    bot = town.bot(relay.port, pong_timeout=0.25)
+    town.loop.run(relay.stall(direction))
+    pending = bot.send(1)
+    with pytest.raises(OutcomeUnknown, match="no answer to a ping"):
+        bot.result(pending)
+    recovers(bot)
+    assert any("no answer to a ping" in event.reason for event in bot.events)
+    if direction == "down":  # it was done, and only the reply is missing
+        until(lambda: pending.id in [cancel.id for cancel in town.house.asked])
+    else:
+        assert pending.id not in [cancel.id for cancel in town.house.asked]
 
 
-def test_a_line_that_stands_still_is_found_out(driver: Kind, signer: Signer) -> None:
-    """Nothing is closed and nothing is lost for TCP: only the silence tells."""
-    with far_away(Relay) as (exchange, line):
-        settings = exchange.settings | {"pong_timeout": 0.2, "heartbeat": 0.2, "timeout": 10.0}
-        with closing(driver(signer, exchange.url, **settings)) as client:
-            assert client.cancel("BTC", 1).order_id == 1
-            line.stalled = True
-            with pytest.raises(OutcomeUnknown, match=r"pong|answer"):
-                client.cancel("BTC", 2)
-            line.stalled = False
-            client.until(lambda: client.client.state is LinkState.OPEN)
-            assert client.cancel("BTC", 3).order_id == 3
-            assert line.connections >= 2
-    orders = [request["params"]["cancel_order"]["order_id"] for request in exchange.seen.requests]
-    assert orders == [1, 3]
+def test_a_cut_in_the_middle_of_many(town: Town) -> None:
+    """Those that were answered are acknowledged, and the others are not known; none is lost."""
+
+    async def some(peer: Peer, cancel: Cancel) -> None:
+        if cancel.order_id < 10:
+            await acknowledge(peer, cancel)
+
+    town.house.script = some
+    relay = town.relay()
+    bot = town.bot(relay.port)
+    pendings = [bot.send(number) for number in range(20)]
+    until(lambda: bot.client.fates.acked == 10)
+    town.loop.run(relay.cut())
+    for pending in pendings[10:]:
+        with pytest.raises(OutcomeUnknown, match="connection lost"):
+            bot.result(pending)
+    assert [bot.result(pending).order_id for pending in pendings[:10]] == list(range(10))
+    town.house.script = acknowledge
+    recovers(bot)

@@ -105,6 +105,29 @@ def opened(**settings: Any) -> tuple[Driver, FakeLink]:
     return driver, driver.open(0, 0.0)
 
 
+def test_what_is_to_be_opened_again_is_never_closed_in_passing() -> None:
+    """Threads look at any time: a cancel that may wait would not, and events would end."""
+    seen: list[LinkState] = []
+
+    class Dice(random.Random):
+        """Asked for the pause, when the link is gone and nothing is decided yet."""
+
+        def uniform(self, a: float, b: float) -> float:
+            seen.append(driver.links.state)
+            assert not driver.links.closed
+            return super().uniform(a, b)
+
+    driver, link = opened()
+    driver.links._random = Dice(7)
+    driver.links.lost(link, "gone", 0.1)
+    driver.run(0.1, 10.0)
+    driver.fail(0, 0.5)
+    driver.run(0.5, 10.0)
+    assert driver.open(0, 1.0).ready
+    assert seen[:2] == [LinkState.WAITING] * 2
+    assert driver.links.state is LinkState.OPEN
+
+
 def test_a_link_that_held_is_opened_again_at_once() -> None:
     driver, link = opened()
     assert driver.links.use is link

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, cast
 
 from pacifica_fast._sodium import ffi, lib
+from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.tcp import RECEIVE_SIZE, tune
@@ -64,6 +65,7 @@ class Link(asyncio.BufferedProtocol):
         self._failure = ""
         self.behind = False
         """True if the last read left something behind, perhaps."""
+        self._hanging_up: asyncio.TimerHandle | None = None
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -227,6 +229,8 @@ class Link(asyncio.BufferedProtocol):
             self._on_message(self, message)
         if self._tls is not None and self._tls.closed_by_peer:
             self.eof_received()
+        elif self._hanging_up is None and self._websocket.ending:
+            self._hanging_up = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._hang_up)
 
     def eof_received(self) -> bool:
         self._websocket.receive_eof()
@@ -247,6 +251,8 @@ class Link(asyncio.BufferedProtocol):
         self._update()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
         self._send = self._queue
         if self._descriptor is not None:
             self._descriptor()  # the peer sees the end when both are closed
@@ -291,6 +297,10 @@ class Link(asyncio.BufferedProtocol):
         if not self.opened.done():
             self.opened.set_exception(ConnectionFailed(stage, reason, status))
         self.abort(f"{stage}: {reason}")
+
+    def _hang_up(self) -> None:
+        """It is the server that ends TCP (RFC 6455, section 7.1.1); this one does not."""
+        self.abort(self._websocket.why_over())
 
     def _update(self) -> None:
         self.ready = self._websocket.open and self._writable and not self._closing()

@@ -192,6 +192,27 @@ async def test_a_half_open_link_is_found(signer: Signer) -> None:
             await client.cancel_order("BTC", order_id=1)
 
 
+@pytest.mark.parametrize("last_words", [b"\x88\x02\x03\xe9", b"\xff\x00"], ids=["close", "nonsense"])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_end_is_not_waited_for_for_ever(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch, tls: bool, last_words: bytes
+) -> None:
+    """After its last words the exchange is to end TCP. It may not, if it has hung itself up."""
+    monkeypatch.setattr("pacifica_fast.asyncio.link.CLOSE_TIMEOUT", 0.05)
+    async with MockExchange(tls=tls) as exchange:
+        ssl = exchange.client_ssl_context() if tls else None
+        async with connect(signer, url=exchange.url, ssl=ssl, timeout=60.0, **QUICK) as client:
+            [session] = exchange._sessions
+            transport = session.connection.transport
+            transport.pause_reading()
+            pending = client.cancel_order_nowait("BTC", order_id=1)
+            transport.write(last_words)
+            with pytest.raises(OutcomeUnknown, match=r"1001 \(going away\)|protocol error"):
+                await pending
+            await until(reconnected(client))
+            transport.abort()
+
+
 async def test_the_kernel_looks_after_the_connection_too(signer: Signer) -> None:
     async with MockExchange() as exchange, connect(signer, url=exchange.url, pong_timeout=3.0) as client:
         [link] = client._links.all()
