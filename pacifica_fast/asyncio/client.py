@@ -26,8 +26,6 @@ from uuid import UUID
 from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.asyncio.link import Link
-from pacifica_fast.clock import ExchangeClock
-from pacifica_fast.credits import Budget, CreditState
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
     CLOSED,
@@ -44,10 +42,10 @@ from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
 from pacifica_fast.news import News
 from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.reporting import Reporting
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.stall import Stall
-from pacifica_fast.status import Status
 from pacifica_fast.switching import SwitchAdvice, eager_switching
 from pacifica_fast.websocket import frame_of
 
@@ -103,7 +101,7 @@ class Pending(session.Pending, Generic[A]):
                 waiter.set_result(None)
 
 
-class Client(Arming[Pending[Any]]):
+class Client(Arming[Pending[Any]], Reporting):
     """A connection to the exchange, or two, made by :class:`connect`. Belongs to one event loop.
 
     Not for handlers of ``signal.signal``, which come in the middle of anything, a cancel's own
@@ -286,17 +284,6 @@ class Client(Arming[Pending[Any]]):
 
     # The connection.
 
-    @property
-    def connected(self) -> bool:
-        """True while a request can be sent and will reach the kernel at once."""
-        link = self._links.use
-        return link is not None and link.ready
-
-    @property
-    def state(self) -> LinkState:
-        """Where the connection is; with two links, where the better of them is."""
-        return self._links.state
-
     async def events(self) -> AsyncIterator[ConnectionEvent]:
         """What happens to the links from now on, until the client is closed: iterate over it.
 
@@ -321,30 +308,6 @@ class Client(Arming[Pending[Any]]):
                 await arrived.wait()
         finally:
             self._links.listeners.remove(listen)
-
-    @property
-    def budget(self) -> Budget:
-        """Where the credits are counted; clients of one account share it."""
-        return self._session.budget
-
-    @property
-    def credits(self) -> CreditState:
-        """The rate limit, as far as replies have told."""
-        return self._session.budget.state(monotonic())
-
-    @property
-    def fates(self) -> session.FateCounts:
-        """How many requests ended how."""
-        return self._session.fates
-
-    def status(self) -> Status:
-        """All of it at once, for exporters and monitors. From any thread."""
-        return self._news.status(len(self._armed))
-
-    @property
-    def clock(self) -> ExchangeClock:
-        """How far the exchange's clock is from ours, from its replies."""
-        return self._session.clock
 
     # Tracking orders.
 

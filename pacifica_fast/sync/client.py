@@ -22,16 +22,14 @@ from uuid import UUID
 
 from pacifica_fast import session
 from pacifica_fast.armed import Armed, Arming
-from pacifica_fast.clock import ExchangeClock
-from pacifica_fast.credits import Budget, CreditState
 from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError
 from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
 from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.reporting import Reporting
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
-from pacifica_fast.status import Status
 from pacifica_fast.switching import eager_switching
 from pacifica_fast.sync.link import Link
 from pacifica_fast.sync.reader import Reader
@@ -92,7 +90,7 @@ class Pending(session.Pending, Generic[A]):
                 waiters.pop().release()
 
 
-class Client(Arming[Pending[Any]]):
+class Client(Arming[Pending[Any]], Reporting):
     """A connection to the exchange, or two, made by :func:`connect`. All of it is safe from any thread.
 
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
@@ -120,6 +118,7 @@ class Client(Arming[Pending[Any]]):
         self._turn = Turn()
         self._reader = Reader(signer, endpoint, self._session, self._turn, on_late_reply)
         self._links = self._reader.links
+        self._news = self._reader.news
         # Not at exit: the reader's own hook closes all connections at once.
         weakref.finalize(self, self._reader.stop).atexit = False
         self._reader.connect()
@@ -260,17 +259,6 @@ class Client(Arming[Pending[Any]]):
 
     # The connection.
 
-    @property
-    def connected(self) -> bool:
-        """True while a request can be sent and will reach the kernel at once."""
-        link = self._links.use
-        return link is not None and link.ready
-
-    @property
-    def state(self) -> LinkState:
-        """Where the connection is; with two links, where the better of them is."""
-        return self._links.state
-
     def events(self) -> Iterator[ConnectionEvent]:
         """What happens to the links from now on, until the client is closed: iterate over it.
 
@@ -288,30 +276,6 @@ class Client(Arming[Pending[Any]]):
         links.listeners.append(listen)
         return _events(links, listen, waiting, arrived)
 
-    @property
-    def budget(self) -> Budget:
-        """Where the credits are counted; clients of one account share it."""
-        return self._session.budget
-
-    @property
-    def credits(self) -> CreditState:
-        """The rate limit, as far as replies have told."""
-        return self._session.budget.state(monotonic())
-
-    @property
-    def fates(self) -> session.FateCounts:
-        """How many requests ended how."""
-        return self._session.fates
-
-    def status(self) -> Status:
-        """All of it at once, for exporters and monitors. From any thread."""
-        return self._reader.news.status(len(self._armed))
-
-    @property
-    def clock(self) -> ExchangeClock:
-        """How far the exchange's clock is from ours, from its replies."""
-        return self._session.clock
-
     # Tracking orders.
 
     def track(
@@ -327,7 +291,7 @@ class Client(Arming[Pending[Any]]):
         within so many s: a bad subscription is answered with silence.
         """
         self._check_open()
-        tracker = self._reader.track(self._tracker(account, arm, self._reader.news.truth_told))
+        tracker = self._reader.track(self._tracker(account, arm, self._news.truth_told))
         if not self._until(lambda: tracker.live, within):
             raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s")
         return tracker
@@ -345,7 +309,7 @@ class Client(Arming[Pending[Any]]):
 
     def _until(self, there: Callable[[], bool], within: float) -> bool:
         changed, deadline = Event(), monotonic() + within
-        listeners = self._reader.news.changed
+        listeners = self._news.changed
         listeners.append(changed.set)
         try:
             while not there() and monotonic() < deadline:
