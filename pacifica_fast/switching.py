@@ -51,8 +51,8 @@ def eager_switching() -> Iterator[None]:
 class SwitchAdvice:
     """Warns, once, when another thread has been seen to make us wait for the GIL.
 
-    Threads that only wait, as most of those of a bot do, are not warned of, nor is a machine that is busy
-    with other processes (while we wait this one gets no time) or a single hiccup: it takes two looks in a row.
+    Threads that only wait, as most of those of a bot do, are not warned of, nor is a machine busy with other
+    processes (then this one does nothing meanwhile), nor a single hiccup: it takes two looks in a row.
     """
 
     __slots__ = ("_given", "_met")
