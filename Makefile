@@ -34,7 +34,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q
 
 prove: $(VENV)/installed-test
-	PYTHONPATH=tests $(BIN)/python -m proof.nonces
+	PYTHONPATH=tests $(BIN)/python -m proof.nonces $(PROVE)
 
 model:
 	csrc/tests/model/check
