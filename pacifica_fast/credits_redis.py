@@ -59,13 +59,13 @@ _GROUP_MAX: Final = 128
 # and of each bot when it was heard of (ms), its count of calls, what it may spend, and what it has under way.
 # A call that was overtaken (left in a socket while Redis stood still) changes nothing. When nobody has been
 # heard of for a while, Redis was gone, or this is the beginning: each bot then tells how many they were,
-# until all have had time to come back.
+# until all have had time to come back. So long nobody who knew the group before ("joined" is its "born" as
+# it first was) gets more than it has: the others hold parts that are not in the hash yet.
 _SCRIPT: Final = """
 local LOST, SETTLING, KEPT = 10000, 3000, 120000
 local key, me = KEYS[1], ARGV[1]
-local call, held, outstanding, reserve, bots = unpack(ARGV, 2, 6)
-call, held, outstanding = tonumber(call), tonumber(held), tonumber(outstanding)
-reserve, bots = tonumber(reserve), tonumber(bots)
+local call, held, outstanding = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local reserve, bots, joined = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -102,26 +102,30 @@ for i = 1, #fields, 2 do
 end
 if now - heard > LOST then born = now end
 put('born', {born})
-if now - born < SETTLING then count = math.max(count, bots) end
+local settling = now - born < SETTLING
+if settling then count = math.max(count, bots) end
 
-if ARGV[7] then
-  local stamp, remaining = tonumber(ARGV[7]), tonumber(ARGV[8])
+if ARGV[8] then
+  local stamp, remaining = tonumber(ARGV[8]), tonumber(ARGV[9])
   if not told or stamp > told[1] or now >= told[4] then
-    told = {stamp, remaining, tonumber(ARGV[9]), now + tonumber(ARGV[10])}
+    told = {stamp, remaining, tonumber(ARGV[10]), now + tonumber(ARGV[11])}
   elseif stamp == told[1] then
     told[2] = math.min(told[2], remaining)
   end
   put('told', {unpack(told)})
 end
 
-local reply = {exact(count)}
+local reply = {exact(count), exact(born)}
 if told then
   local left = now < told[4] and told[2] or told[3]
   local part = math.max(0, left - reserve - underway - outstanding) / count
   local free = left - reserve - claimed - outstanding - held
   local grant = math.max(0, math.min(part - held, free))
+  if settling and joined > 0 and joined ~= born then grant = 0 end
   held = held + grant
-  reply = {exact(count), exact(grant), exact(part), exact(left), exact(underway), exact(told[4] - now)}
+  for _, value in ipairs({grant, part, left, underway, told[4] - now}) do
+    reply[#reply + 1] = exact(value)
+  end
 end
 put(me, {now, call, held, outstanding})
 redis.call('PEXPIRE', key, KEPT)
@@ -133,6 +137,7 @@ class _Answer(NamedTuple):
     """What the script returned: credits, but ``rest``, the time to the end of the window, is in ms."""
 
     bots: float
+    born: float
     grant: float
     part: float
     left: float
@@ -172,7 +177,9 @@ class RedisShare:
         self._me = uuid.uuid4().hex
         self._calls = 0
         self._bots = 2
+        self._joined = 0.0
         self._window_end = 0.0
+        self._window_guessed = False
         self._failures = 0
         self._connected = False
         self._complained = False
@@ -253,6 +260,7 @@ class RedisShare:
             books.outstanding,
             self._budget.reserve,
             self._bots,
+            self._joined,
         ]
         if books.remaining is not None and books.quota is not None:
             rest = int((books.refresh_at - now) * 1000)
@@ -261,6 +269,7 @@ class RedisShare:
         numbers = [float(number) for number in answer]
         if numbers:
             self._bots = int(numbers[0])
+            self._joined = self._joined or numbers[1]
         return _Answer(*numbers) if len(numbers) == len(_Answer._fields) else None
 
     def _answered(self, answer: _Answer | None, books: Books, now: float) -> None:
@@ -278,7 +287,8 @@ class RedisShare:
             elsewhere=_elsewhere(answer, books, now),
             wait=self._interval if answer.part >= _COST else None,
         )
-        self._window_end = now + (answer.rest / 1000 if answer.rest > 0 else WINDOW)
+        self._window_guessed = answer.rest <= 0
+        self._window_end = now + (WINDOW if self._window_guessed else answer.rest / 1000)
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
@@ -297,13 +307,16 @@ class RedisShare:
         """Take this bot's part of what is left, once in each window and at the beginning."""
         if books.remaining is None or books.quota is None:
             return
+        known = now < books.refresh_at
+        if self._window_guessed and known:  # the first reply of a window of which this bot has its part
+            self._window_end, self._window_guessed = books.refresh_at, False
         refreshed = now >= self._window_end or books.refresh_at > self._window_end + _NEW_WINDOW
         if books.allowance is not None and not refreshed:
             self._budget.allow(books.allowance, books, elsewhere=self._budget.elsewhere)
             return
-        known = now < books.refresh_at
         left = (books.remaining if known else books.quota) - self._budget.reserve - books.outstanding
         self._budget.allow(max(0.0, left) / self._bots, books)
+        self._window_guessed = not known
         self._window_end = books.refresh_at if known else now + WINDOW
 
     def _leave(self) -> None:
