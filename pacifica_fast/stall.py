@@ -12,8 +12,9 @@ from typing import Protocol
 
 __all__ = ["Reading", "Stall"]
 
-STOOD_STILL = 0.02  # s behind time
-CATCH_UP = 0.2  # s; who is flooded must not put everything off for ever
+STOOD_STILL = 0.1  # s behind time
+CATCH_UP = 0.2  # s of reading after that, at most
+KEEP_UP = 0.02  # s, without that: who is flooded must not put everything off
 
 
 class Reading(Protocol):
@@ -26,7 +27,7 @@ class Stall:
     """Asked before each look at the clock whether that has to wait for another round of reading."""
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._until: float | None = None
 
     def goes_on(self, now: float, due: float, links: Iterable[Reading]) -> bool:
         """True if what was to be done at ``due`` is better put off until every link was read once more."""
@@ -34,11 +35,12 @@ class Stall:
         for link in links:
             behind |= link.behind
             link.behind = False
-        if self._since is None:
-            if behind or now - due > STOOD_STILL:
-                self._since = now
+        if self._until is None:
+            stood_still = now - due > STOOD_STILL
+            if stood_still or behind:
+                self._until = now + (CATCH_UP if stood_still else KEEP_UP)
                 return True
-        elif behind and now - self._since < CATCH_UP:
+        elif behind and now < self._until:
             return True
-        self._since = None
+        self._until = None
         return False

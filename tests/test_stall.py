@@ -10,7 +10,7 @@ from math import inf
 import pytest
 
 from pacifica_fast.mock_exchange import MockExchange
-from pacifica_fast.stall import CATCH_UP, STOOD_STILL, Stall
+from pacifica_fast.stall import CATCH_UP, KEEP_UP, STOOD_STILL, Stall
 
 
 class Reading:
@@ -31,14 +31,15 @@ def test_after_a_stall_everything_is_read_once_more() -> None:
     assert stall.goes_on(20.0, 11.0, [])  # the next one
 
 
-def test_as_long_as_something_is_left_but_not_for_ever() -> None:
+@pytest.mark.parametrize(("late", "most"), [(1.0, CATCH_UP), (0.0, KEEP_UP)])
+def test_as_long_as_something_is_left_but_not_for_ever(late: float, most: float) -> None:
     stall, links = Stall(), [Reading(), Reading()]
     now = 10.0
-    while now < 10.0 + CATCH_UP:
+    while now < 10.0 + most:
         links[1].behind = True
-        assert stall.goes_on(now, now, links)
+        assert stall.goes_on(now, now - late, links)
         assert not links[1].behind
-        now += CATCH_UP / 16
+        now += most / 16
     links[0].behind = True
     assert not stall.goes_on(now, now, links)
 
