@@ -10,7 +10,7 @@ PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dep
 
 BENCH_OUT := build/bench
 
-.PHONY: help demo test prove model ctgrind lint bench sanitize format clean
+.PHONY: help demo test prove model ctgrind storm soak lint bench sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
@@ -18,6 +18,8 @@ help:
 	@echo "make prove     no nonce is used twice: two million signatures, and builds in which it is"
 	@echo "make model     every order of the steps of a pool of nonces: needs spin"
 	@echo "make ctgrind   no branch and no index depends on a secret: needs valgrind"
+	@echo "make storm     200 000 cancels through a hostile exchange: one fate each, and a true one"
+	@echo "make soak      half an hour of 2 000 cancels a second through faults: memory and latency"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
 	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
 	@echo "               make bench BENCH=--quick    in a minute or two"
@@ -32,13 +34,19 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q
 
 prove: $(VENV)/installed-test
-	PYTHONPATH=tests $(BIN)/python -m proof.nonces
+	PYTHONPATH=tests $(BIN)/python -m proof.nonces $(PROVE)
 
 model:
 	csrc/tests/model/check
 
 ctgrind: $(VENV)/installed-test
 	PYTHONPATH=tests $(BIN)/python -m ctgrind.run
+
+storm: $(VENV)/installed-test
+	$(BIN)/python tests/storm.py
+
+soak: $(VENV)/installed-test
+	$(BIN)/python tests/soak.py
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

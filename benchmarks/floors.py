@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -20,7 +21,7 @@ from benchmarks.server import Server
 from pacifica_fast import Signer
 from pacifica_fast.asyncio.client import Client
 from pacifica_fast.asyncio.link import Link
-from pacifica_fast.endpoint import HEARTBEAT, MAX_MESSAGE, OPEN_TIMEOUT, TIMEOUT, Endpoint
+from pacifica_fast.endpoint import Endpoint
 
 
 def masked(text: bytes) -> bytes:
@@ -47,22 +48,16 @@ async def client(server: Server, signer: Signer, *, tls: bool) -> AsyncIterator[
     Between a reply and the next cancel there happens here what happens there: what differs is the
     sending alone.
     """
-    endpoint = Endpoint.checked(
-        server.url(tls=tls),
-        timeout=TIMEOUT,
-        ssl=server.context() if tls else None,
-        api_key=None,
-        heartbeat=HEARTBEAT,
-        open_timeout=OPEN_TIMEOUT,
-        max_size=MAX_MESSAGE,
-    )
+    endpoint = Endpoint.checked(server.url(tls=tls), ssl=server.context() if tls else None)
     bare = Client(signer, endpoint)
-    link = bare._link = Link(endpoint.websocket(), None, bare._message, bare._lost, max_unsent=0)
+    lane = bare._session.open_lane(monotonic())
+    link = Link(endpoint.websocket(), None, lane, bare._message, bare._lost)
     uri = endpoint.uri
     await asyncio.get_running_loop().create_connection(
         lambda: link, uri.host, uri.port, ssl=endpoint.ssl, server_hostname=uri.host if tls else None
     )
     await link.opened
+    bare._links.opened(0, link, monotonic())
     async with bare:
         yield bare
 

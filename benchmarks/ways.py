@@ -29,6 +29,7 @@ from benchmarks.results import Round
 from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
 from pacifica_fast import Signer
 from pacifica_fast.asyncio import Pending, connect
+from pacifica_fast.asyncio.link import Link
 from pacifica_fast.sync import connect as connect_blocking
 
 ASYNCIO, UVLOOP, BLOCKING = "asyncio", "uvloop", "blocking"
@@ -135,8 +136,8 @@ class Ways:
         client = await stack.enter_async_context(
             floors.client(self.exchange, self.deterministic, tls=self._tls)
         )
-        session, link = client._session, client._link
-        assert link is not None  # it is open
+        session, link = client._session, client._links.use
+        assert isinstance(link, Link)  # it is open
         assert link._transport is not None
         write = link._transport.write
         ahead: deque[tuple[Pending[Any], bytes]] = deque()
@@ -156,7 +157,7 @@ class Ways:
             start = self.started = perf_counter_ns()
             write(frame)
             taken = perf_counter_ns() - start
-            session.sent(pending, "cancel_order", monotonic())
+            link.lane.sent(pending, monotonic())
             await pending
             return taken
 

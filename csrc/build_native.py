@@ -80,6 +80,7 @@ PREAMBLE = """
 #include "pf_armed.h"
 #include "pf_base.h"
 #include "pf_cancel.h"
+#include "pf_clock.h"
 #include "pf_signer.h"
 #include "pf_thread.h"
 #include "pf_gil.h"
@@ -95,7 +96,7 @@ PREAMBLE = """
 
 ffibuilder = FFI()
 ffibuilder.cdef(error_codes() + cdef_of("pf_api.h") + cdef_of("pf_gil.h"))
-ffibuilder.cdef("struct pf_template { ...; };")  # Python only needs its size
+ffibuilder.cdef("struct pf_template { ...; };\nstruct pf_clock { ...; };")  # Python only needs their size
 _compile_args, _link_args = flags()
 ffibuilder.set_source(
     "pacifica_fast._native",

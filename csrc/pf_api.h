@@ -62,6 +62,10 @@ typedef struct {
   uint64_t generation;
 } pf_armed_store;
 
+/* What timestamps are corrected by; see pf_clock.h.  All zero: nothing. */
+
+typedef struct pf_clock pf_clock;
+
 /* A template, and room for one cancel made with it: PF_FRAME_MAX bytes
    suffice.  To a cold processor every argument that comes from Python
    costs another 0.5 us; these three are one. */
@@ -209,7 +213,21 @@ int pf_template_make( pf_template   *t,
                       int            exclude_reduce_only,
                       int64_t        expiry_window );
 
-/* Finished requests, each in one call.  timestamp is in ms, 0 for now.
+/* pf_clock_correct sets what is added to every timestamp that is made
+   here, in ms, or returns PF_ERR_ARGUMENT.  From any thread, at any time.
+   pf_template_set_clock makes t one of those that clock is for, before
+   its first use; clock stays alive for as long as t. */
+
+#define PF_CORRECTION_MAX 86400000 /* either way */
+
+int pf_clock_correct( pf_clock *clock, int64_t ms );
+
+int64_t pf_clock_correction( const pf_clock *clock );
+
+void pf_template_set_clock( pf_template *t, const pf_clock *clock );
+
+/* Finished requests, each in one call.  timestamp is in ms, 0 for now,
+   corrected by the template's clock; a batch has one, by its first item's.
    The id is request_id, or the text of number when id_len is 0, or of a
    number taken here when that is 0 too.  PF_REQUEST_MAX is a capacity
    that suffices for every single cancel, PF_BATCH_MAX for every batch. */
@@ -262,11 +280,18 @@ int64_t pf_batch_cancel( char                 *out,
    text, UTF-8, in another place than out; 14 bytes more than its length
    suffice.  The others write what pf_cancel_order_id and
    pf_cancel_client_order_id do, as a frame on a blank, with an id from
-   number alone. */
+   number alone.
+
+   pf_frame_again copies frames, one behind the other and len bytes
+   together, each under another unpredictable mask key: for a second
+   connection.  Returns len; PF_ERR_ARGUMENT for anything but whole masked
+   text frames, PF_ERR_CAPACITY, PF_ERR_UNBOUND.  out and frames must not
+   overlap. */
 
 #define PF_FRAME_MAX 776
 
 int64_t pf_frame_text( char *out, size_t cap, const char *text, size_t len );
+int64_t pf_frame_again( char *out, size_t cap, const char *frames, size_t len );
 
 int64_t
 pf_frame_cancel_order_id( const pf_blank *blank, uint64_t order_id, int64_t timestamp, uint64_t number );
@@ -284,7 +309,8 @@ int pf_armed_open( pf_armed_store *store );
    store, or the key), or an error of pf_cancel_order_id.  client_len 0:
    by order_id.  number is of pf_id_take; the id stays the same however
    often the cancel is signed.  t, which must have no pool, stays alive
-   until the store is closed. */
+   until the store is closed.  All templates of a store have one clock,
+   which stays alive as long, whatever this returns. */
 
 int64_t pf_armed_add( const pf_armed_store *store,
                       const pf_template    *t,

@@ -6,6 +6,7 @@
 #include "pf_armed.h"
 
 #include "pf_cancel.h"
+#include "pf_clock.h"
 #include "pf_frame.h"
 #include "pf_gate.h"
 #include "pf_pages.h"
@@ -54,6 +55,7 @@ _Static_assert( CHUNKS_MAX *CHUNK_ENTRIES <= 1 << HANDLE_SHIFT, "a handle holds 
 typedef struct {
   int64_t monotonic;
   int64_t realtime;
+  int64_t correction;
 } moment; /* in ms */
 
 /* What is looked at often, in a cache line of its own.  The keeper reads
@@ -65,10 +67,13 @@ typedef struct {
   _Atomic( uint64_t ) window; /* ms */
   struct {
     _Atomic( int64_t ) monotonic;
-    _Atomic( int64_t ) realtime; /* the timestamp in the frame */
+    _Atomic( int64_t ) realtime; /* with the correction: the timestamp in the frame */
   } signed_at[2];
-  uint32_t frame_len[2];
+  _Atomic( int32_t ) correction[2];
+  uint32_t           frame_len[2];
 } entry;
+
+_Static_assert( sizeof( entry ) == 64, "one cache line" );
 
 /* What is signed, and what came of it. */
 
@@ -95,12 +100,13 @@ typedef struct {
 } chunk;
 
 typedef struct {
-  pf_gate             gate;
-  _Atomic( uint32_t ) has_keeper;
-  _Atomic( uint32_t ) look_first; /* the chunk where there may be room */
-  _Atomic( uint64_t ) shortest_window;
-  _Atomic( uint64_t ) armed;
-  _Atomic( uint64_t ) resigned;
+  pf_gate                     gate;
+  _Atomic( uint32_t )         has_keeper;
+  _Atomic( uint32_t )         look_first; /* the chunk where there may be room */
+  _Atomic( uint64_t )         shortest_window;
+  _Atomic( const pf_clock * ) clock; /* of its templates; NULL: it has none yet */
+  _Atomic( uint64_t )         armed;
+  _Atomic( uint64_t )         resigned;
 } store;
 
 static pf_pages            store_pages[STORES_MAX];
@@ -110,33 +116,38 @@ static atomic_uint         chunk_count;
 static _Atomic( uint64_t ) last_generation;
 
 static int
-read_clocks( moment *now ) {
+read_clocks( const pf_clock *clock, moment *now ) {
   struct timespec monotonic;
   now->realtime = pf_now();
   if( now->realtime < 0 || clock_gettime( CLOCK_MONOTONIC, &monotonic ) != 0 ) {
     return PF_ERR_CLOCK;
   }
-  now->monotonic = (int64_t)monotonic.tv_sec * 1000 + monotonic.tv_nsec / 1000000;
+  now->monotonic  = (int64_t)monotonic.tv_sec * 1000 + monotonic.tv_nsec / 1000000;
+  now->correction = pf_clock_correction( clock );
   return PF_OK;
 }
 
-/* exceeds tells whether a frame is older than limit by either clock.  One
-   from the future is older than any limit. */
+/* exceeds tells whether a frame is older than limit by either clock, or
+   by the exchange's as the correction has it.  One from the future is
+   older than any limit. */
 
 static int
 exceeds( const entry *e, size_t frame, const moment *now, uint64_t limit ) {
   int64_t const monotonic = atomic_load_explicit( &e->signed_at[frame].monotonic, memory_order_relaxed );
   int64_t const realtime  = atomic_load_explicit( &e->signed_at[frame].realtime, memory_order_relaxed );
-  return (uint64_t)( now->monotonic - monotonic ) > limit || (uint64_t)( now->realtime - realtime ) > limit;
+  int64_t const before    = atomic_load_explicit( &e->correction[frame], memory_order_relaxed );
+  int64_t const age       = now->realtime - realtime;
+  return (uint64_t)( now->monotonic - monotonic ) > limit || (uint64_t)age > limit ||
+         (uint64_t)( age + now->correction - before ) > limit;
 }
 
 /* is_older looks at the clocks anew before it says yes: the frame may
    have been signed since now was read. */
 
 static int
-is_older( const entry *e, size_t frame, moment *now, uint64_t limit ) {
+is_older( const entry *e, size_t frame, const pf_clock *clock, moment *now, uint64_t limit ) {
   return PF_UNLIKELY( exceeds( e, frame, now, limit ) ) &&
-         ( read_clocks( now ) != PF_OK || exceeds( e, frame, now, limit ) );
+         ( read_clocks( clock, now ) != PF_OK || exceeds( e, frame, now, limit ) );
 }
 
 /* Stores. */
@@ -202,6 +213,20 @@ enter( const pf_armed_store *handle ) {
   }
   store *s = store_in( handle->place );
   return pf_gate_enter( &s->gate, handle->generation ) ? s : NULL;
+}
+
+/* clock_of is the clock of all templates of a store. */
+
+static const pf_clock *
+clock_of( store *s ) {
+  const pf_clock *clock = atomic_load_explicit( &s->clock, memory_order_acquire );
+  return PF_LIKELY( clock != NULL ) ? clock : &pf_clock_uncorrected;
+}
+
+static int
+has_clock( store *s, const pf_clock *clock ) {
+  const pf_clock *known = NULL;
+  return atomic_compare_exchange_strong( &s->clock, &known, clock ) || known == clock;
 }
 
 static int
@@ -360,17 +385,18 @@ put_request( char *out, size_t cap, const order *o, int64_t timestamp ) {
              : pf_cancel_order_id( out, cap, o->template, o->order_id, timestamp, o->number, NULL, 0 );
 }
 
-/* sign writes a frame with the time of now, which it reads. */
+/* sign writes a frame with the time of now, which it reads, corrected. */
 
 static int
 sign( place at, size_t frame, moment *now ) {
   entry *e    = entry_at( at );
   char  *room = cancel_at( at )->frames[frame];
-  if( read_clocks( now ) != PF_OK ) {
+  order *o    = &cancel_at( at )->order;
+  if( read_clocks( o->template->clock, now ) != PF_OK || now->realtime + now->correction <= 0 ) {
     return PF_ERR_CLOCK;
   }
   int64_t const len =
-      put_request( room + PF_FRAME_ROOM, PF_FRAME_MAX - PF_FRAME_ROOM, &cancel_at( at )->order, now->realtime );
+      put_request( room + PF_FRAME_ROOM, PF_FRAME_MAX - PF_FRAME_ROOM, o, now->realtime + now->correction );
   pf_sodium_wipe_stack(); /* message and signature */
   if( len < 0 ) {
     return (int)len;
@@ -382,6 +408,7 @@ sign( place at, size_t frame, moment *now ) {
   e->frame_len[frame] = (uint32_t)pf_frame_wrap_with( room, PF_FRAME_MAX, (size_t)len, mask );
   atomic_store_explicit( &e->signed_at[frame].monotonic, now->monotonic, memory_order_relaxed );
   atomic_store_explicit( &e->signed_at[frame].realtime, now->realtime, memory_order_relaxed );
+  atomic_store_explicit( &e->correction[frame], (int32_t)now->correction, memory_order_relaxed );
   return PF_OK;
 }
 
@@ -444,7 +471,7 @@ pf_armed_add( const pf_armed_store *handle,
   if( !s ) {
     return PF_ERR_CLOSED;
   }
-  int64_t const rc   = add( s, handle, &o );
+  int64_t const rc   = has_clock( s, t->clock ) ? add( s, handle, &o ) : PF_ERR_ARGUMENT;
   int const     left = leave( s, handle );
   return left == PF_OK ? rc : left;
 }
@@ -523,7 +550,7 @@ fire( char *out, store *s, const pf_armed_store *handle, int64_t armed, moment *
   entry   *e      = entry_at( at );
   uint64_t window = atomic_load_explicit( &e->window, memory_order_relaxed );
   int64_t  rc     = PF_ERR_STALE;
-  if( PF_LIKELY( !is_older( e, (size_t)frame, now, STALE_AT( window ) ) ) ) {
+  if( PF_LIKELY( !is_older( e, (size_t)frame, clock_of( s ), now, STALE_AT( window ) ) ) ) {
     rc = (int64_t)e->frame_len[frame];
     memcpy( out, cancel_at( at )->frames[frame], (size_t)rc );
   }
@@ -542,12 +569,12 @@ pf_armed_fire_many(
   if( PF_LIKELY( count ) ) {
     prefetch( handles[0] );
   }
-  if( PF_UNLIKELY( read_clocks( &now ) != PF_OK ) ) {
-    return PF_ERR_CLOCK;
-  }
   store *s = enter( handle );
   if( PF_UNLIKELY( !s ) ) {
     return PF_ERR_CLOSED;
+  }
+  if( PF_UNLIKELY( read_clocks( clock_of( s ), &now ) != PF_OK ) ) {
+    return leave( s, handle ) == PF_OK ? PF_ERR_CLOCK : PF_ERR_CLOSED;
   }
   for( size_t i = 0; i < count; i++ ) {
     if( i + 1 < count ) {
@@ -639,7 +666,7 @@ resign_if_due( store *s, place at, moment *now ) {
     return;
   }
   uint64_t const window = atomic_load_explicit( &e->window, memory_order_relaxed );
-  if( !is_older( e, (size_t)( word & CURRENT ), now, RESIGN_AT( window ) ) ) {
+  if( !is_older( e, (size_t)( word & CURRENT ), clock_of( s ), now, RESIGN_AT( window ) ) ) {
     return;
   }
   if( atomic_compare_exchange_strong_explicit( &e->word, &word, word | KEPT, memory_order_acq_rel,
@@ -651,7 +678,7 @@ resign_if_due( store *s, place at, moment *now ) {
 static void
 look_at_all( store *s, const pf_armed_store *handle ) {
   moment now;
-  if( read_clocks( &now ) != PF_OK ) {
+  if( read_clocks( clock_of( s ), &now ) != PF_OK ) {
     return;
   }
   unsigned const count = atomic_load_explicit( &chunk_count, memory_order_acquire );

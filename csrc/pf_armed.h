@@ -14,7 +14,12 @@
    thread, the keeper, signs every frame anew once it is a third of its
    window old, and nothing is fired that is older than half of it.  Age is
    what either clock says, monotonic or wall; a timestamp in the future
-   counts as too old as well.
+   counts as too old as well.  Wall clock ages are taken without the
+   correction of pf_clock.h: setting the clock shows whatever is corrected
+   meanwhile.  If the correction has changed since a frame was signed, its
+   timestamp is as much older, or newer, to the exchange, and that age
+   counts like the others: what a smaller correction puts into the
+   exchange's future is signed anew.
 
    An entry is one atomic word, its generation and these bits, and two
    frames, of which CURRENT says which is the armed one:

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#if !defined( _POSIX_C_SOURCE )
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
-#endif
-
 #include "pf_cancel.h"
 
+#include "pf_clock.h"
 #include "pf_random.h"
-
-#include <time.h>
 
 /* The longest canonical message of a cancel: its fixed text is under 128
    characters, then order id, symbol, window and timestamp. */
@@ -21,23 +16,6 @@ typedef struct {
   uint64_t    number;
   const char *client_order_id; /* NULL: by number */
 } order_ref;
-
-int64_t
-pf_now( void ) {
-  struct timespec now;
-  if( clock_gettime( CLOCK_REALTIME, &now ) != 0 ) {
-    return PF_ERR_CLOCK;
-  }
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int64_t
-pf_timestamp( int64_t timestamp ) {
-  if( timestamp == 0 ) {
-    return pf_now();
-  }
-  return timestamp > 0 ? timestamp : PF_ERR_ARGUMENT;
-}
 
 int
 pf_is_uuid( const char *text, size_t len ) {
@@ -203,6 +181,7 @@ pf_template_make( pf_template   *t,
   memset( t, 0, sizeof( *t ) );
   t->key           = *key;
   t->pool          = pool ? *pool : ( pf_pool ){ NULL, 0 };
+  t->clock         = &pf_clock_uncorrected;
   t->kind          = kind;
   t->expiry_window = (uint64_t)expiry_window;
 
@@ -221,6 +200,11 @@ pf_template_make( pf_template   *t,
   t->message.len = (uint32_t)pf_writer_len( &message );
   t->fields.len  = (uint32_t)pf_writer_len( &fields );
   return PF_OK;
+}
+
+void
+pf_template_set_clock( pf_template *t, const pf_clock *clock ) {
+  t->clock = clock;
 }
 
 int
@@ -322,7 +306,7 @@ cancel_order( char              *out,
               uint64_t           number,
               const char        *request_id,
               size_t             id_len ) {
-  timestamp = pf_timestamp( timestamp );
+  timestamp = pf_timestamp( t->clock, timestamp );
   if( PF_UNLIKELY( t->kind != PF_CANCEL_ORDER || timestamp < 0 ) ) {
     return timestamp < 0 ? timestamp : PF_ERR_ARGUMENT;
   }
@@ -380,7 +364,7 @@ pf_cancel_all_orders( char              *out,
                       uint64_t           number,
                       const char        *request_id,
                       size_t             id_len ) {
-  timestamp = pf_timestamp( timestamp );
+  timestamp = pf_timestamp( t->clock, timestamp );
   if( PF_UNLIKELY( t->kind != PF_CANCEL_ALL || timestamp < 0 ) ) {
     return timestamp < 0 ? timestamp : PF_ERR_ARGUMENT;
   }
@@ -417,9 +401,12 @@ pf_batch_cancel( char                 *out,
                  uint64_t              number,
                  const char           *request_id,
                  size_t                id_len ) {
-  timestamp = pf_timestamp( timestamp );
-  if( PF_UNLIKELY( count < 1 || count > PF_BATCH_ITEMS_MAX || timestamp < 0 ) ) {
-    return timestamp < 0 ? timestamp : PF_ERR_ARGUMENT;
+  if( PF_UNLIKELY( count < 1 || count > PF_BATCH_ITEMS_MAX || !items[0].order ) ) {
+    return PF_ERR_ARGUMENT;
+  }
+  timestamp = pf_timestamp( items[0].order->clock, timestamp );
+  if( PF_UNLIKELY( timestamp < 0 ) ) {
+    return timestamp;
   }
   pf_writer w  = pf_writer_on( out, cap );
   int       rc = pf_put_envelope( &w, number, request_id, id_len );

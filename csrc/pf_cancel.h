@@ -42,24 +42,16 @@ typedef struct {
 } pf_tail;
 
 struct pf_template {
-  pf_key   key;
-  pf_pool  pool; /* place NULL: deterministic signatures */
-  int32_t  kind;
-  uint32_t head_len;
-  uint64_t expiry_window;
-  char     head[PF_HEAD_SZ]; /* {"account":"…","signature":" */
-  pf_tail  message;          /* of the signed message, between order id and timestamp */
-  pf_tail  fields;           /* of the request, from behind the timestamp to the order id */
+  pf_key          key;
+  pf_pool         pool;  /* place NULL: deterministic signatures */
+  const pf_clock *clock; /* never NULL */
+  int32_t         kind;
+  uint32_t        head_len;
+  uint64_t        expiry_window;
+  char            head[PF_HEAD_SZ]; /* {"account":"…","signature":" */
+  pf_tail         message;          /* of the signed message, between order id and timestamp */
+  pf_tail         fields;           /* of the request, from behind the timestamp to the order id */
 };
-
-/* pf_now is the wall clock in ms since 1970, or PF_ERR_CLOCK. */
-
-int64_t pf_now( void );
-
-/* pf_timestamp returns timestamp, or the clock when it is 0; negative:
-   an error code. */
-
-int64_t pf_timestamp( int64_t timestamp );
 
 /* pf_template_sign signs as pf_key_sign does, with the template's key and,
    if it has one, its pool. */

@@ -99,6 +99,56 @@ pf_frame_text( char *out, size_t cap, const char *text, size_t len ) {
   return pf_frame_wrap( out, cap, len );
 }
 
+/* frame_at finds the whole masked frame that the bytes begin with: its
+   length, or 0 if there is none; *header is that before its payload. */
+
+static size_t
+frame_at( const uint8_t *bytes, size_t len, size_t *header ) {
+  if( len < 2 || bytes[0] != FIN_TEXT || !( bytes[1] & MASKED ) ) {
+    return 0;
+  }
+  size_t const code     = bytes[1] & ~(unsigned)MASKED;
+  size_t const extended = code <= SHORT_MAX ? 0 : code == 126 ? 2 : 8;
+  *header               = 2 + extended + PF_MASK_SZ;
+  if( len < *header ) {
+    return 0;
+  }
+  uint64_t payload_len = extended ? 0 : code;
+  for( size_t i = 0; i < extended; i++ ) {
+    payload_len = payload_len << 8 | bytes[2 + i];
+  }
+  return payload_len <= len - *header ? *header + (size_t)payload_len : 0;
+}
+
+int64_t
+pf_frame_again( char *out, size_t cap, const char *frames, size_t len ) {
+  size_t header;
+  for( size_t at = 0; at < len; ) { /* all of them before any is written */
+    size_t const frame_len = frame_at( (const uint8_t *)frames + at, len - at, &header );
+    if( !frame_len ) {
+      return PF_ERR_ARGUMENT;
+    }
+    at += frame_len;
+  }
+  if( cap < len || len > INT64_MAX ) {
+    return PF_ERR_CAPACITY;
+  }
+  for( size_t at = 0; at < len; ) {
+    uint8_t *const frame     = (uint8_t *)out + at;
+    size_t const   frame_len = frame_at( (const uint8_t *)frames + at, len - at, &header );
+    uint8_t        change[PF_MASK_SZ]; /* of a mask by random bits is a random mask */
+    int const      rc = pf_random( change, sizeof( change ) );
+    if( rc != PF_OK ) {
+      return rc;
+    }
+    memcpy( frame, frames + at, frame_len );
+    apply_mask( frame + header - PF_MASK_SZ, PF_MASK_SZ, change );
+    apply_mask( frame + header, frame_len - header, change );
+    at += frame_len;
+  }
+  return (int64_t)len;
+}
+
 /* wrap_request passes the error on if there is no request to wrap. */
 
 static int64_t

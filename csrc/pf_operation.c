@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pf_operation.h"
 
+#include "pf_clock.h"
 #include "pf_json.h"
 
 #include <stdlib.h>
@@ -183,7 +184,7 @@ signed_operation( workbench         *b,
                   size_t            *position ) {
   b->heap   = NULL;
   *position = 0;
-  timestamp = pf_timestamp( timestamp );
+  timestamp = pf_timestamp( t->clock, timestamp );
   if( timestamp < 0 ) {
     return timestamp;
   }

@@ -11,6 +11,7 @@ from pacifica_fast.base58 import b58decode, b58encode
 from pacifica_fast.canonical import canonicalize
 from pacifica_fast.errors import (
     ConnectionFailed,
+    CreditsReserved,
     InvalidJSON,
     InvalidRequest,
     KeyClosed,
@@ -27,6 +28,7 @@ from pacifica_fast.signer import Request, Signed, Signer
 
 __all__ = [
     "ConnectionFailed",
+    "CreditsReserved",
     "InvalidJSON",
     "InvalidRequest",
     "KeyClosed",

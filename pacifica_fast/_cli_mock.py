@@ -55,6 +55,8 @@ def mock_exchange(args: argparse.Namespace, terminal: Terminal) -> int:
         history=1,
         on_message=answered,
     )
+    if args.faults is not None:
+        exchange.faults.random(args.seed, args.faults)
     own_ca_file: list[Path] = []
     try:
         asyncio.run(_serve(args, terminal, exchange, own_ca_file))

@@ -79,6 +79,10 @@ class Book:
         self._sequence = itertools.count(1)
         self._updates: list[dict[str, Any]] = []
 
+    def newest(self, account: str) -> Order:
+        """The order that came last, of those that rest."""
+        return next(reversed(self._orders[account].values()))
+
     def orders(self, account: str) -> list[Order]:
         """Return the resting orders of ``account``, oldest first."""
         return list(self._orders.get(account, {}).values())
@@ -162,6 +166,27 @@ class Book:
         order = self._orders.get(account, {})[order_id]
         self._end(order, "fulfill_limit", "filled", now, filled=order.amount)
         return order
+
+    def snapshot(self, account: str) -> list[dict[str, Any]]:
+        """The resting orders with the fields of [D-new] account-orders."""
+        return [
+            {
+                "i": order.order_id,
+                "I": order.client_order_id,
+                "s": order.symbol,
+                "d": order.side,
+                "p": order.price,
+                "a": order.amount,
+                "f": "0",
+                "c": "0",
+                "t": order.created_at,
+                "st": None,
+                "sp": None,
+                "ot": "limit",
+                "ro": order.reduce_only,
+            }
+            for order in self.orders(account)
+        ]
 
     def _market(self, symbol: str) -> Market:
         market = self.markets.get(symbol)

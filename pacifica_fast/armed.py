@@ -8,6 +8,7 @@ deterministic (RFC 8032). Here is what both clients share: the store and the han
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -16,16 +17,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 from typing import Any, Generic, NoReturn, TypeVar
 from uuid import UUID
 
 from pacifica_fast._sodium import ffi, lib
-from pacifica_fast.errors import InvalidRequest, NotSent
+from pacifica_fast.base58 import b58decode
+from pacifica_fast.errors import InvalidRequest, PacificaError
+from pacifica_fast.orders import OrderTracker, TrackedOrder
 from pacifica_fast.session import Pending, Session
 from pacifica_fast.signer import Signer
 
 __all__ = ["CLIENT_ORDER_ID_WINDOW", "ORDER_ID_WINDOW", "Armed", "ArmedStore", "Arming", "checked_window"]
+
+logger = logging.getLogger("pacifica_fast")
 
 ORDER_ID_WINDOW = 30_000
 """ms that an armed cancel by ``order_id`` stays valid. Order ids never come again."""
@@ -33,8 +37,6 @@ ORDER_ID_WINDOW = 30_000
 CLIENT_ORDER_ID_WINDOW = 10_000
 """ms that one by ``client_order_id`` does: within the window a copy of the frame, replayed, would
 also cancel a new order to which the same client order id was given."""
-
-PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 WINDOW_MIN, WINDOW_MAX = 1_000, 86_400_000  # ms
 
@@ -177,6 +179,7 @@ class Armed(Generic[P]):
         self._take = take
         self._pending: P | None = pending
         pending.renew = self._renew
+        pending.order = self.order
 
     @property
     def armed(self) -> bool:
@@ -202,7 +205,8 @@ class Armed(Generic[P]):
             self._client._disarm(self)
 
     @property
-    def _reference(self) -> int | str | None:
+    def order(self) -> int | str | None:
+        """The order's id, or its client order id if that is what it is cancelled by."""
         return self.order_id if self.client_order_id is None else self.client_order_id
 
     def _renew(self, pending: P) -> bool:
@@ -210,7 +214,7 @@ class Armed(Generic[P]):
 
     def __repr__(self) -> str:
         state = "armed" if self.armed else "spent"
-        return f"<Armed cancel {self.symbol} {self._reference} {state}>"
+        return f"<Armed cancel {self.symbol} {self.order} {state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an armed cancel cannot be pickled or copied: it is sent once")
@@ -268,19 +272,43 @@ class Arming(ABC, Generic[P]):
         self._armed[symbol, reference] = armed
         return armed
 
-    def pull(self, armed: Iterable[Armed[P]]) -> list[P]:
+    def pull(self, armed: Iterable[Armed[P]] | str | None = None) -> list[P]:
         """Fire many: one encryption and one write for all of them; their Pendings in their order.
 
+        ``armed`` are those to fire, or a symbol: all of it that is armed; None: all that is armed.
         Those that are spent are signed afresh. If the kernel takes a part only, the connection
         is closed: cancels that provably did not leave end as :class:`NotSent`, the others by
         their replies or as :class:`OutcomeUnknown`. Raises what :meth:`Armed.fire` raises,
         before anything is sent.
         """
-        cancels = list(armed)
+        if armed is None or isinstance(armed, str):
+            everything = list(self._armed.values())
+            cancels = [one for one in everything if one.armed and armed in (None, one.symbol)]
+        else:
+            cancels = list(armed)
         for index, one in enumerate(cancels):
             if not isinstance(one, Armed) or one._client is not self:
                 raise InvalidRequest(f"armed[{index}]: expected what this client's arm() returned")
         return self._fire_many(cancels) if cancels else []
+
+    def _tracker(self, account: str | None, arm: bool, on_truth: Callable[[Pending], None]) -> OrderTracker:
+        """What follows the orders of an account; it keeps no client alive."""
+        if account is None:
+            account = self.signer.account
+        checked_account(account)
+        client = weakref.ref(self)
+
+        def arm_it(order: TrackedOrder) -> Armed[P] | None:
+            it = client()
+            try:
+                return None if it is None else it.arm(order.symbol, order_id=order.order_id)
+            except PacificaError as error:  # the key or the client was closed, say
+                logger.warning("order %d is not armed: %s", order.order_id, error)
+                return None
+
+        return OrderTracker(
+            account, arm_it if arm and account == self.signer.account else None, Armed.disarm, on_truth
+        )
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -307,7 +335,7 @@ class Arming(ABC, Generic[P]):
         with suppress(IndexError):
             while True:
                 armed = self._fired.popleft()
-                key = armed.symbol, armed._reference
+                key = armed.symbol, armed.order
                 if self._armed.get(key) is armed:
                     self._armed.pop(key, None)
 
@@ -329,6 +357,7 @@ class Arming(ABC, Generic[P]):
             self._fired.append(armed)
             if end < 0 or pending is None:
                 pending = self._session.take()
+                pending.order = armed.order
                 piece = self._frame_of(armed, pending.number)
             else:
                 piece, start = frames[start:end], end
@@ -338,19 +367,24 @@ class Arming(ABC, Generic[P]):
             size += len(piece)
         return b"".join(pieces), pendings, starts
 
-    def _settle_unsent(self, pendings: list[P], starts: list[int], unsent: int) -> None:
-        """What lies wholly behind the first byte that provably never left has its fate."""
-        now = monotonic()
-        for pending, start in zip(pendings, starts, strict=True):
-            if start >= unsent:
-                self._session.settle(pending, NotSent(PARTLY_SENT, pending.id), now)
-
     def _close_armed(self) -> None:
         self._store.close()
         for armed in list(self._armed.values()):
             armed._pending = None
         self._armed.clear()
         self._fired.clear()
+
+
+def checked_account(account: str) -> None:
+    """Raise :class:`InvalidRequest` for what is no account: 32 bytes in base58."""
+    if not isinstance(account, str):
+        raise InvalidRequest(f"account: expected str, got {type(account).__name__}")
+    try:
+        size = len(b58decode(account))
+    except ValueError:
+        size = 0
+    if size != 32:
+        raise InvalidRequest("account: expected a public key in base58")
 
 
 def checked_window(value: int) -> int:

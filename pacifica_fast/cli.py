@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch the demo.
+"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch a bot or the demo.
 
 Keys come from the environment or a file, never from an argument: arguments are visible
 to every user of the machine, and stay in the shell's history. What argparse or an error
@@ -54,14 +54,17 @@ from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, Outc
 from pacifica_fast.keys import Keypair
 from pacifica_fast.signer import Signer
 
-if TYPE_CHECKING:  # websockets and its like take 0.1 s to import: only where they are needed
+if TYPE_CHECKING:
+    # websockets and its like take 0.1 s to import: only where they are needed
     from pacifica_fast.asyncio import Client
+    from pacifica_fast.mock_faults import Weather
     from pacifica_fast.replies import Ack
 
 __all__ = ["main"]
 
 NETWORKS: Final = ("mainnet", "testnet", "mock")
 KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
+MONITOR_URL: Final = "http://127.0.0.1:9464/metrics"
 
 _FATES = """\
 exit status:
@@ -263,7 +266,7 @@ async def _end_of(
     from pacifica_fast.asyncio import connect
 
     context, missing = _ssl_context(args, report.url)
-    connecting = connect(signer, url=report.url, timeout=args.timeout, ssl=context)
+    connecting = connect(signer, url=report.url, timeout=args.timeout, ssl=context, reconnect_attempts=0)
     if not args.json:  # all input is checked by now
         terminal.last_line(asked)
     start = time.perf_counter_ns()
@@ -451,6 +454,13 @@ def _demo(args: argparse.Namespace, terminal: Terminal) -> int:
     return demo.run(terminal, rounds=args.rounds, as_json=args.json)
 
 
+def _monitor(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast monitor``."""
+    from pacifica_fast import _cli_monitor
+
+    return _cli_monitor.monitor(args, terminal)
+
+
 # --------------------------------------------------------------------------- arguments
 
 
@@ -477,6 +487,16 @@ def _public_key(text: str) -> str:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError("expected the base58 of a 32-byte public key")
+
+
+def _weather(text: str) -> Weather:
+    """Say which part of ``text`` is no fault; argparse names the option."""
+    from pacifica_fast.mock_faults import Weather
+
+    try:
+        return Weather.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _agent(text: str) -> tuple[str, str]:
@@ -558,6 +578,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print a summary as one line of JSON instead")
 
+    watch = command(
+        "monitor",
+        _monitor,
+        "watch a running bot: fates, latencies, credits, clock and links",
+        "The bot offers itself with pacifica_fast.prometheus.serve(client), see docs/observability.md.\n"
+        "It ends with q, Ctrl-C or SIGTERM; a bot that goes away is waited for.\n\n"
+        "exit status: 0; with --once 1 if the bot does not answer",
+    )
+    watch.add_argument(
+        "url", metavar="URL", nargs="?", default=MONITOR_URL, help=f"its exporter (default: {MONITOR_URL})"
+    )
+    watch.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="how often (default: 1)")
+    watch.add_argument("--once", action="store_true", help="look once, print, and end")
+    watch.add_argument("--json", action="store_true", help="print a line of JSON each time")
+
     cancel = command("cancel", _cancel, "cancel one order", f"{_FATES}\n{_TRY_IT}")
     cancel.add_argument("symbol", metavar="SYMBOL", help="the market, as BTC")
     which = cancel.add_mutually_exclusive_group(required=True)
@@ -637,6 +672,16 @@ def _parser() -> argparse.ArgumentParser:
         type=partial(_whole, high=1_000_001),
         default=MOCK_CREDITS,
         help=f"the rate limit per minute; a cancel costs half a credit (default: {MOCK_CREDITS}; 0: none)",
+    )
+    mock.add_argument(
+        "--faults",
+        metavar="SPEC",
+        type=_weather,
+        help="what goes wrong how often: drop_after=0.01,delay=0.1,delay_s=0.5,abort_before=0.001, ... "
+        "(probabilities; docs/mock-exchange.md has all of them)",
+    )
+    mock.add_argument(
+        "--seed", metavar="N", type=_whole, default=0, help="of the faults: the same seed, the same faults"
     )
     mock.add_argument("--quiet", action="store_true", help="no line per message")
     mock.add_argument(

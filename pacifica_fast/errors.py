@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConnectionFailed",
+    "CreditsReserved",
     "InvalidJSON",
     "InvalidRequest",
     "KeyClosed",
@@ -111,6 +112,24 @@ class OutcomeUnknown(_NoAnswer):
 
 class NotSent(_NoAnswer):
     """The request provably never left this process. ``reason`` says why."""
+
+
+class CreditsReserved(NotSent):
+    """Not sent: it would have used credits that are kept for cancels.
+
+    ``remaining`` and ``reserve`` are in credits; ``wait`` is the time until more are expected, in s.
+    """
+
+    def __init__(self, remaining: float, reserve: float, wait: float) -> None:
+        super().__init__(
+            f"{remaining:g} credits are left, {reserve:g} of them are kept for cancels; more in {wait:.0f} s"
+        )
+        self.remaining = remaining
+        self.reserve = reserve
+        self.wait = wait
+
+    def __reduce__(self) -> tuple[type[CreditsReserved], tuple[float, float, float]]:
+        return CreditsReserved, (self.remaining, self.reserve, self.wait)
 
 
 class ConnectionFailed(PacificaError):

@@ -10,7 +10,8 @@
         assert exchange.orders(account) == []
 
 It speaks the documented websocket protocol: the six trading operations, the
-``account_order_updates`` channel, pings, the idle and lifetime limits, credits. It is
+``account_order_updates`` channel, the snapshots of ``account_orders`` (one, when subscribed),
+pings, the idle and lifetime limits, credits. It is
 strict: what the documentation does not allow is refused, every signature is verified
 over the message rebuilt from what arrived, and with no code of the signer. What it
 answers to what, and how sure we are of it, is the table
@@ -29,16 +30,18 @@ import math
 import ssl
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from pacifica_fast._certificate import Certificate, issue
 from pacifica_fast._mock_book import MARKETS, Book, Market, Order
@@ -54,12 +57,16 @@ from pacifica_fast._mock_rules import (
     read_operation,
     verify,
 )
+from pacifica_fast.mock_faults import Before, Faults, Weather
 
-__all__ = ["MARKETS", "Faults", "Market", "MockExchange", "Order", "Received"]
+__all__ = ["MARKETS", "Faults", "Market", "MockExchange", "Order", "Received", "Weather"]
 
 PATH: Final = "/ws"
 MESSAGE_MAX: Final = 64 * 1024  # bytes; longer ones end the connection (close code 1009)
 UNSENT_MAX: Final = 1024 * 1024  # bytes; a client that leaves more of its replies unread is cut off
+UPDATES: Final = "account_order_updates"
+SNAPSHOT: Final = "account_orders"
+_CHANNELS: Final = (UPDATES, SNAPSHOT)
 SUBSCRIPTIONS_MAX: Final = 20  # per channel and connection [D-new]
 THREAD_TIMEOUT: Final = 10.0  # seconds that a call from another thread may take
 
@@ -86,62 +93,6 @@ class Received:
     operation: str | None = None
     code: int | None = None
     error: str | None = None
-
-
-class Faults:
-    """What to do wrong, on purpose. All but :meth:`send_raw` and :meth:`disconnect` concern
-    replies to trading requests, and wait for those that come next.
-    """
-
-    def __init__(self, send_raw: Callable[[str | bytes], None], disconnect: Callable[[], None]) -> None:
-        self._send_raw = send_raw
-        self._disconnect = disconnect
-        self.clear()
-
-    def clear(self) -> None:
-        """Behave again."""
-        self._drop = 0
-        self._twice = 0
-        self._delay = 0.0
-        self._rejections: deque[Refusal] = deque()
-
-    def drop_replies(self, n: int = 1) -> None:
-        """Do what the next ``n`` requests ask, and do not answer."""
-        self._drop = n
-
-    def reply_twice(self, n: int = 1) -> None:
-        """Send the next ``n`` replies twice."""
-        self._twice = n
-
-    def delay_replies(self, seconds: float) -> None:
-        """Hold back every reply from now on for that long; 0 ends it."""
-        self._delay = seconds
-
-    def reject_next(self, code: int, text: str, n: int = 1) -> None:
-        """Answer the next ``n`` requests with this error, and do nothing."""
-        self._rejections.extend(Refusal(code, text) for _ in range(n))
-
-    def send_raw(self, message: str | bytes) -> None:
-        """Send ``message`` to every connection as it is; bytes as a binary message."""
-        self._send_raw(message)
-
-    def disconnect(self) -> None:
-        """Cut every connection, without a closing handshake."""
-        self._disconnect()
-
-    def rejection(self) -> Refusal | None:
-        """Return the error that the request at hand gets instead of being executed."""
-        return self._rejections.popleft() if self._rejections else None
-
-    def schedule(self) -> list[float]:
-        """Return after how many seconds to send the reply at hand, each time it is to be sent."""
-        if self._drop > 0:
-            self._drop -= 1
-            return []
-        if self._twice > 0:
-            self._twice -= 1
-            return [self._delay, self._delay]
-        return [self._delay]
 
 
 class _Credits:
@@ -179,7 +130,10 @@ class _Session:
 
     connection: ServerConnection
     credits: _Credits | None
-    subscriptions: set[str] = field(default_factory=set)  # accounts
+    number: int  # the how many-th it is
+    subscriptions: set[str] = field(default_factory=set)  # accounts, to account_order_updates
+    snapshots: set[str] = field(default_factory=set)  # accounts, to account_orders
+    mute: bool = False  # nothing is sent any more
 
 
 class MockExchange:
@@ -200,6 +154,7 @@ class MockExchange:
     - ``max_request_bytes``: longer requests are refused with code 400. Off by default:
       one client's notes say 4096, newer documentation says nothing.
     - ``history``: how many messages :attr:`requests` keeps.
+    - ``journal``: for how many request ids :meth:`truth` tells what was done.
     - ``on_message``: called in the exchange's event loop after each message was dealt with; what
       it raises is logged.
 
@@ -226,6 +181,7 @@ class MockExchange:
         errors_without_id: bool = False,
         max_request_bytes: int | None = None,
         history: int = 1000,
+        journal: int = 0,
         on_message: Callable[[Received], None] | None = None,
     ) -> None:
         self.future_tolerance = future_tolerance
@@ -234,7 +190,7 @@ class MockExchange:
         self.clock_offset = 0
         self.verified = 0  # signatures that verified
         self.rejected = 0  # messages answered with an error
-        self.faults = Faults(self._send_to_all, self._cut_all)
+        self.faults = Faults(self._send_to_all, self._cut)
         self._host = host
         self._port = port
         self._on_message = on_message
@@ -252,7 +208,11 @@ class MockExchange:
         self._idle_timeout = idle_timeout
         self._max_lifetime = max_lifetime
         self._history: deque[Received] = deque(maxlen=history)
+        self._journal_size = journal
+        self._journal: OrderedDict[str, list[int]] = OrderedDict()
         self._sessions: set[_Session] = set()
+        self._connected = 0
+        self._stopping = asyncio.Event()
         self._server: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -273,6 +233,13 @@ class MockExchange:
     def requests(self) -> list[Received]:
         """The messages that arrived last, oldest first."""
         return self._on_loop(lambda: list(self._history))
+
+    def truth(self, request_id: str) -> list[int]:
+        """With which codes the requests of that id were carried out, whatever was answered.
+
+        Empty if none arrived; two links send one id twice. Needs ``journal``.
+        """
+        return self._on_loop(lambda: list(self._journal.get(request_id, ())))
 
     @property
     def connections(self) -> int:
@@ -345,7 +312,7 @@ class MockExchange:
             except Refusal as refusal:
                 raise ValueError(refusal.text) from None
             self._publish()
-            return self._book.orders(account)[-1]
+            return self._book.newest(account)
 
         return self._on_loop(place)
 
@@ -372,14 +339,15 @@ class MockExchange:
             self._host,
             self._port,
             ssl=self._ssl,
-            process_request=_check_path,
+            process_request=self._handshake,
             compression=None,
             ping_interval=None,
-            open_timeout=5.0,
+            open_timeout=60.0,
             close_timeout=1.0,
             max_size=MESSAGE_MAX,
             logger=_wire_log,
         )
+        self._stopping = asyncio.Event()
         self._port = next(iter(self._server.sockets)).getsockname()[1]
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -392,6 +360,7 @@ class MockExchange:
         traceback: TracebackType | None,
     ) -> None:
         server, self._server = self._server, None
+        self._stopping.set()
         if server is not None:
             server.close()
             await server.wait_closed()
@@ -440,7 +409,8 @@ class MockExchange:
 
     async def _serve(self, connection: ServerConnection) -> None:
         """One connection, from its handshake to its end."""
-        session = _Session(connection, self._credits_of(connection))
+        self._connected += 1
+        session = _Session(connection, self._credits_of(connection), self._connected)
         self._sessions.add(session)
         loop = asyncio.get_running_loop()
         end_of_life = loop.time() + self._max_lifetime
@@ -449,7 +419,15 @@ class MockExchange:
                 deadline = min(loop.time() + self._idle_timeout, end_of_life)
                 async with asyncio.timeout_at(deadline):
                     message = await connection.recv()
-                self._tell(self._receive(session, message))
+                before = self.faults.before()
+                if before is Before.ABORT:
+                    return connection.transport.abort()  # what it sent behind this is lost with it
+                if before is Before.HALF_OPEN:
+                    return await self._go_silent(session)
+                if before is Before.SLOW_READ:
+                    await self._read_slowly(session)
+                if before is not Before.DROP:
+                    self._tell(self._receive(session, message))
         except TimeoutError:
             reason = "connection too old" if loop.time() >= end_of_life else "connection idle"
             await connection.close(1001, reason)
@@ -457,6 +435,24 @@ class MockExchange:
             pass
         finally:
             self._sessions.discard(session)
+
+    async def _go_silent(self, session: _Session) -> None:
+        """Neither read nor write any more, not even a close frame, until it would have been closed."""
+        session.mute = True
+        transport = session.connection.transport
+        transport.pause_reading()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._idle_timeout):
+                await self._stopping.wait()
+        transport.abort()
+
+    async def _read_slowly(self, session: _Session) -> None:
+        """Leave what comes next in the sockets for a while."""
+        transport = session.connection.transport
+        transport.pause_reading()
+        await asyncio.sleep(self.faults.slow_s)
+        if not transport.is_closing():
+            transport.resume_reading()
 
     def _credits_of(self, connection: ServerConnection) -> _Credits | None:
         """The allowance that a connection draws on: of its ``PF-API-KEY``, else of its address [K]."""
@@ -469,8 +465,18 @@ class MockExchange:
             self._credits[owner] = _Credits(self._quota, self._rate_window)
         return self._credits[owner]
 
+    async def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+        status, wait = self.faults.handshake()
+        if wait:
+            await asyncio.sleep(wait)
+        if status is not None:
+            return connection.respond(status, "refused on purpose\n")
+        return _check_path(connection, request)
+
     def _send(self, session: _Session, message: str | bytes) -> None:
         """Write now, whatever the client reads; one that reads nothing any more is cut off."""
+        if session.mute:
+            return
         broadcast([session.connection], message)
         transport = session.connection.transport
         if transport.get_write_buffer_size() > UNSENT_MAX:
@@ -483,9 +489,10 @@ class MockExchange:
 
         self._on_loop(send)
 
-    def _cut_all(self) -> None:
+    def _cut(self, index: int | None) -> None:
         def cut() -> None:
-            for session in self._sessions:
+            sessions = sorted(self._sessions, key=lambda session: session.number)
+            for session in sessions if index is None else [sessions[index]]:
                 session.connection.transport.abort()
 
         self._on_loop(cut)
@@ -498,7 +505,7 @@ class MockExchange:
         for account, updates in by_account.items():
             text = _dumps({"channel": "account_order_updates", "data": updates})
             for session in self._sessions:
-                if account in session.subscriptions:
+                if account in session.subscriptions and not self.faults.update_lost():
                     self._send(session, text)
 
     # ----------------------------------------------------------------------- messages
@@ -535,6 +542,7 @@ class MockExchange:
             _log.exception("a bug of the mock exchange")
             reply = {"code": Condition.BROKEN.code, "err": Condition.BROKEN.text}
         received.code, received.error = reply["code"], reply.get("err")
+        self._note(request_id, received.code)
         self._reply(session, reply, request_id, received.operation)
         self._publish()
         return received
@@ -547,7 +555,8 @@ class MockExchange:
             self.rejected += 1
             if self.errors_without_id:
                 request_id = None
-        if request_id is not None:
+        how = self.faults.reply()
+        if request_id is not None and not how.without_id:
             reply["id"] = request_id
         reply["t"] = self.now()
         if operation is not None:
@@ -555,11 +564,35 @@ class MockExchange:
         if session.credits is not None:
             reply["rl"] = session.credits.rl()
         text = _dumps(reply)
-        for delay in self.faults.schedule():
+        send = self._send_in_fragments if how.fragment else self._send
+        if how.first is not None:
+            self._send(session, how.first)
+        for delay in how.at:
             if delay > 0:
-                asyncio.get_running_loop().call_later(delay, self._send, session, text)
+                asyncio.get_running_loop().call_later(delay, send, session, text)
             else:
-                self._send(session, text)
+                send(session, text)
+        if how.abort:
+            session.connection.transport.abort()
+
+    def _send_in_fragments(self, session: _Session, text: str) -> None:
+        """A ping between them, an empty one, and one that ends in the middle of nothing."""
+        protocol, data = session.connection.protocol, text.encode()
+        if session.mute or protocol.state is not State.OPEN:
+            return
+        cuts = [0, 1, 1, len(data) // 2, len(data) - 1]
+        protocol.send_text(data[: cuts[1]], fin=False)
+        for start, end in pairwise(cuts[1:]):
+            protocol.send_continuation(data[start:end], fin=False)
+            protocol.send_ping(b"between")
+        protocol.send_continuation(data[cuts[-1] :], fin=True)
+        session.connection.send_data()
+
+    def _note(self, request_id: str | None, code: int) -> None:
+        if request_id is not None and self._journal_size:
+            self._journal.setdefault(request_id, []).append(code)
+            while len(self._journal) > self._journal_size:
+                self._journal.popitem(last=False)
 
     def _method(self, session: _Session, message: Mapping[str, Any]) -> bool:
         """Do what a message with a ``method`` asks; False if there is no such method.
@@ -572,13 +605,16 @@ class MockExchange:
             return True
         if method not in ("subscribe", "unsubscribe"):
             return False
-        if not isinstance(params, dict) or params.get("source") != "account_order_updates":
+        if not isinstance(params, dict) or params.get("source") not in _CHANNELS:
+            return True
+        if method == "subscribe" and self.faults.subscription_ignored():
             return True
         try:
             account = _check_key(params.get("account"))
         except ValueError:
             return True
-        subscriptions = session.subscriptions
+        source = params["source"]
+        subscriptions = session.subscriptions if source == UPDATES else session.snapshots
         if method == "unsubscribe":
             if account not in subscriptions:
                 return True
@@ -588,6 +624,8 @@ class MockExchange:
                 return True
             subscriptions.add(account)
         self._send(session, _dumps({"channel": method, "data": params}))
+        if method == "subscribe" and source == SNAPSHOT:
+            self._send(session, _dumps({"channel": SNAPSHOT, "data": self._book.snapshot(account)}))
         return True
 
     def _trade(self, session: _Session, operation: str, body: Any) -> dict[str, Any]:
@@ -627,6 +665,8 @@ class MockExchange:
         error: str | None = None
         order_id, client_order_id = fields.get("order_id"), fields.get("client_order_id")
         try:
+            if self.faults.action_fails():
+                raise Condition.CANCEL_FAILED.refusal()
             done = self._book.execute(action, fields, now)
             order_id, client_order_id = done["i"], done["I"]
         except Refusal as refusal:

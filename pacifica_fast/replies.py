@@ -13,11 +13,21 @@ from typing import Any
 
 from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
 
-__all__ = ["Ack", "ActionResult", "BatchAck", "CancelAck", "CancelAllAck", "Credits", "read_reply"]
+__all__ = [
+    "RATE_LIMIT_CODE",
+    "Ack",
+    "ActionResult",
+    "BatchAck",
+    "CancelAck",
+    "CancelAllAck",
+    "Credits",
+    "read_credits",
+    "read_reply",
+]
 
 SUCCESS = 200
 _SIGNATURE_CODES = (401, 402)
-_RATE_LIMIT_CODE = 429
+RATE_LIMIT_CODE = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,7 @@ def _rejection(code: int, reply: dict[str, Any], request_id: str) -> Rejected:
     message = error_text(reply)
     if code in _SIGNATURE_CODES:
         return SignatureRejected(code, message, request_id)
-    if code == _RATE_LIMIT_CODE:
+    if code == RATE_LIMIT_CODE:
         limit = read_credits(reply)
         return RateLimited(code, message, request_id, limit.refresh if limit else None)
     return Rejected(code, message, request_id)

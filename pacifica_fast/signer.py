@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 from pacifica_fast.bulk import sign_many
@@ -38,6 +39,9 @@ _blank_order_id = lib.pf_blank_order_id
 _cancel_client_order_id = lib.pf_cancel_client_order_id
 _frame_order_id = lib.pf_frame_cancel_order_id
 _frame_client_order_id = lib.pf_frame_cancel_client_order_id
+_CORRECTION_MAX: int = lib.PF_CORRECTION_MAX
+# C templates point to the clock of their signer, and may outlive it, in a store of armed cancels.
+_clock_of_template: MutableMapping[Any, Any] = WeakKeyDictionary()
 _SIGNATURE_FIELDS = ("account", "signature", "timestamp", "expiry_window")
 
 
@@ -124,10 +128,10 @@ class Signer:
     ``prepared``; a Signer without has nothing to close.
 
     Arguments common to all requests: ``timestamp`` in ms since 1970 (default: the clock
-    at signing), ``expiry_window`` in ms (default: the Signer's), ``request_id``, a
-    ``uuid.UUID`` or a lower-case hyphenated string (default: one that this process has
-    not used yet). Anything wrong raises :class:`InvalidRequest`, which names the field,
-    before anything is signed.
+    at signing, and :attr:`clock_correction`), ``expiry_window`` in ms (default: the Signer's),
+    ``request_id``, a ``uuid.UUID`` or a lower-case hyphenated string (default: one that this
+    process has not used yet). Anything wrong raises :class:`InvalidRequest`, which names the
+    field, before anything is signed.
     """
 
     __slots__ = (
@@ -135,6 +139,7 @@ class Signer:
         "_agent",
         "_blanks",
         "_cancel_all_templates",
+        "_clock",
         "_keypair",
         "_operation_templates",
         "_order_templates",
@@ -164,6 +169,7 @@ class Signer:
         self._window = _checked_ms("expiry_window", expiry_window)
         size, max_age = _checked_prepared(prepared), _checked_max_age(prepared_max_age)
         self._pool = NoncePool(keypair, size, max_age) if size else None
+        self._clock = ffi.new("pf_clock *")
         # Blanks for single cancels, by symbol for the Signer's own window, else by (symbol, window). One
         # is popped for a call and given back after it, both atomic: no two threads ever share one.
         self._blanks: dict[str | tuple[str, int], list[_Blank]] = {}
@@ -192,6 +198,26 @@ class Signer:
     def expiry_window(self) -> int:
         """The default window in ms."""
         return self._window
+
+    @property
+    def clock_correction(self) -> int:
+        """What is added to the clock where a request is stamped with it, in ms; 0 until it is set.
+
+        A ``timestamp`` that the caller gives is not touched. May be set from any thread and at any
+        time, up to a day either way: the next signature has it, also that of an armed cancel signed
+        anew in the background; armed cancels that were stamped with another are judged, and
+        replaced, by what their timestamps mean now. :mod:`pacifica_fast.clock` finds out what to set.
+        """
+        correction: int = lib.pf_clock_correction(self._clock)
+        return correction
+
+    @clock_correction.setter
+    def clock_correction(self, ms: int) -> None:
+        if type(ms) is not int:
+            raise InvalidRequest(f"clock_correction: expected int (ms), got {type(ms).__name__}")
+        if not -_CORRECTION_MAX <= ms <= _CORRECTION_MAX:
+            raise InvalidRequest("clock_correction: expected at most a day, in ms, got an int outside")
+        lib.pf_clock_correct(self._clock, ms)
 
     @property
     def stats(self) -> Stats:
@@ -554,6 +580,8 @@ class Signer:
         )
         if code != 0:
             self.fail(code)
+        lib.pf_template_set_clock(template, self._clock)
+        _clock_of_template[template] = self._clock
         return template
 
     def _fill_item(self, item: Any, field: str, cancel: tuple[str, OrderId], window: int) -> Any:

@@ -51,8 +51,8 @@ def eager_switching() -> Iterator[None]:
 class SwitchAdvice:
     """Warns, once, when another thread has been seen to make us wait for the GIL.
 
-    Threads that only wait, as most of those of a bot do, are not warned of, nor is a single
-    hiccup of the machine: it takes two looks in a row.
+    Threads that only wait, as most of those of a bot do, are not warned of, nor is a machine busy with other
+    processes (then this one does nothing meanwhile), nor a single hiccup: it takes two looks in a row.
     """
 
     __slots__ = ("_given", "_met")
@@ -62,14 +62,14 @@ class SwitchAdvice:
         self._met = False
 
     def look(self) -> None:
-        """Call it now and then: 1 µs, or one switch interval if a busy thread is there."""
+        """Call it now and then: 2 µs, or one switch interval if a busy thread is there."""
         interval = sys.getswitchinterval()
         if self._given or interval < ADVISABLE or threading.active_count() == 1:
             return
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         time.sleep(0)  # gives the GIL up, as encrypting does
-        waited = time.perf_counter() - start
-        met_before, self._met = self._met, waited >= interval
+        waited, worked = time.perf_counter() - start, time.process_time() - worked
+        met_before, self._met = self._met, waited >= interval and worked >= interval / 2
         if self._met and met_before:
             self._given = True
             logger.warning(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from typing import cast
 
 __all__ = ["TLS", "reason_of"]
 
-_READ_SIZE = 256 * 1024
 _RECORD_MAX = 16 * 1024  # plain bytes of a record, as OpenSSL fills them
 _RECORD_HEADER = 5  # type, version, and the length of what follows (RFC 8446, section 5.1)
 
@@ -24,7 +24,16 @@ class TLS:
     Errors of the handshake and of the records are ``ssl.SSLError``.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "_read_out", "_write", "closed_by_peer", "established")
+    __slots__ = (
+        "_incoming",
+        "_object",
+        "_outgoing",
+        "_read_out",
+        "_room",
+        "_write",
+        "closed_by_peer",
+        "established",
+    )
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -33,6 +42,7 @@ class TLS:
         # Bound once: both are on the way of every cancel.
         self._write = self._object.write
         self._read_out = self._outgoing.read
+        self._room = memoryview(bytearray(_RECORD_MAX))
         self.established = False
         """True once the handshake is complete."""
         self.closed_by_peer = False
@@ -43,7 +53,7 @@ class TLS:
         self._handshake()
         return self._outgoing.read()
 
-    def receive(self, data: bytes) -> tuple[bytes, bytes]:
+    def receive(self, data: bytes | memoryview) -> tuple[bytes, bytes]:
         """Take bytes from the wire; return the plain bytes they hold, and bytes to send back."""
         self._incoming.write(data)
         if not self.established:
@@ -52,8 +62,9 @@ class TLS:
         if self.established:
             pieces = []
             try:
-                while piece := self._object.read(_READ_SIZE):
-                    pieces.append(piece)
+                # Without a buffer it takes a new one of this size each time, and leaves holes in the heap.
+                while size := cast(int, self._object.read(_RECORD_MAX, self._room)):
+                    pieces.append(bytes(self._room[:size]))
                 self.closed_by_peer = True
             except ssl.SSLWantReadError:
                 pass

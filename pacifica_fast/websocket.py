@@ -8,17 +8,20 @@ is never offered: it costs 17 µs a message and gains nothing on 350 bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from pacifica_fast._sodium import ffi, lib
 
-__all__ = ["WebSocket", "frame_of"]
+__all__ = ["WebSocket", "frame_of", "masked_anew"]
 
 _frame_text = lib.pf_frame_text
+_frame_again = lib.pf_frame_again
 _FRAME_ROOM = 14  # bytes before the payload, at most: header, 64-bit length, mask
 
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -35,6 +38,22 @@ def frame_of(text: bytes) -> bytes:
     if size < 0:
         raise RuntimeError(f"no frame: {ffi.string(lib.pf_error_text(size)).decode()}")
     return bytes(ffi.buffer(out, size))
+
+
+def masked_anew(frames: bytes) -> bytes:
+    """The same frames for another connection: a mask key is used once (RFC 6455, section 5.3)."""
+    size = len(frames)
+    out = ffi.new("char[]", size)
+    if _frame_again(out, size, frames, size) != size:
+        raise RuntimeError("not whole masked frames")
+    return bytes(ffi.buffer(out, size))
+
+
+class Refusal(NamedTuple):
+    """Why an upgrade failed, and the HTTP status, if there was one."""
+
+    reason: str
+    status: int | None
 
 
 class WebSocket:
@@ -60,24 +79,32 @@ class WebSocket:
         return self._protocol.state is State.OPEN
 
     @property
-    def handshake_error(self) -> Exception | None:
-        """Why the upgrade failed, if it did."""
-        return self._protocol.handshake_exc
+    def ending(self) -> bool:
+        """True when all has been said, and the peer is to end the connection."""
+        return self._protocol.close_expected()
 
     @property
-    def close_reason(self) -> str:
-        """What the peer's close frame said, or what was wrong with what it sent."""
+    def refusal(self) -> Refusal | None:
+        """Why the upgrade failed, if it did: a body without a length ends with the stream."""
+        error = self._protocol.handshake_exc
+        if isinstance(error, InvalidStatus):
+            status = error.response.status_code
+            return Refusal(f"the exchange answered HTTP {status}", status)
+        return None if error is None or isinstance(error.__cause__, EOFError) else Refusal(str(error), None)
+
+    def why_over(self, error: object = None) -> str:
+        """What the peer's close frame said, or what was wrong with what it sent; else the socket's error."""
         received = self._protocol.close_rcvd
         if received is not None:
             return f"closed by the exchange: {received}"
-        error = self._protocol.parser_exc
-        if error is not None and not isinstance(error, EOFError):
-            return f"protocol error: {error}"
-        return "connection lost"
+        wrong = self._protocol.parser_exc
+        if wrong is not None and not isinstance(wrong, EOFError):
+            return f"protocol error: {wrong}"
+        return "connection lost" if error is None else f"connection lost: {error}"
 
-    def receive(self, data: bytes) -> list[bytes]:
+    def receive(self, data: bytes | memoryview) -> list[bytes]:
         """Take bytes from the wire; return the messages that are now complete."""
-        self._protocol.receive_data(data)
+        self._protocol.receive_data(cast(bytes, data))  # it goes straight into a bytearray
         messages = []
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and (message := self._whole_message(event)) is not None:

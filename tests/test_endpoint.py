@@ -20,6 +20,7 @@ from pacifica_fast.endpoint import (
     TESTNET_WS,
     TIMEOUT,
     Endpoint,
+    Settings,
     check_signer,
 )
 
@@ -41,10 +42,13 @@ def endpoint(url: Any = MAINNET_WS, **options: Any) -> Endpoint:
     return Endpoint.checked(url, **DEFAULTS | options)
 
 
-def test_connect_has_these_options_and_defaults() -> None:
-    parameters = inspect.signature(connect).parameters
-    defaults = {name: parameter.default for name, parameter in parameters.items() if name != "signer"}
-    assert defaults == {"url": MAINNET_WS, **DEFAULTS}
+def test_connect_takes_what_an_endpoint_does() -> None:
+    named = set(inspect.signature(connect).parameters) - {"signer", "on_late_reply", "settings"}
+    taken = set(inspect.signature(Endpoint.checked).parameters)
+    assert named | set(Settings.__annotations__) == taken
+    assert Settings.__doc__ is not None
+    for setting in Settings.__annotations__:
+        assert f"``{setting}``" in Settings.__doc__, setting
 
 
 @pytest.mark.parametrize("url", [MAINNET_WS, TESTNET_WS, "wss://[2001:db8::1]:8443/ws", "wss://münchen.de/"])

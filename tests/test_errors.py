@@ -20,6 +20,7 @@ EXAMPLES = [
     errors.RateLimited(429, "Out of credits", "id", 31.5),
     errors.OutcomeUnknown("no reply within 5 s", "id"),
     errors.NotSent("not connected"),
+    errors.CreditsReserved(10.5, 10.0, 31.5),
     errors.ConnectionFailed("upgrade", "the exchange answered HTTP 429", 429),
     errors.WrongThread("wrong thread"),
 ]

@@ -348,3 +348,18 @@ def test_ten_thousand(store: Store) -> None:
     assert store.counts() == (10_000, 0)
     for order_id in (0, 1, 255, 256, 5_000, 9_999):
         assert verified(store.fire(handles[order_id])).fields["order_id"] == order_id
+
+
+def test_armed_cancels_follow_the_correction(store: Store) -> None:
+    """The real keeper: what a new correction puts into the exchange's future is signed anew."""
+    corrected = Signer(keypair)
+    t = corrected.armed_template("BTC", WINDOW)
+    corrected.clock_correction = 1_000_000
+    handles = [store.add(t, order_id) for order_id in range(20)]
+    corrected.clock_correction = -1_000_000
+    store.keep()
+    while store.counts()[1] < len(handles):
+        time.sleep(0.001)
+    now = time.time_ns() // NS_PER_MS
+    for handle in handles:
+        assert now - 2_000_000 < verified(store.fire(handle)).fields["timestamp"] <= now - 1_000_000

@@ -13,20 +13,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
+from pacifica_fast.errors import KeyClosed, NotSent, OutcomeUnknown, RateLimited, Rejected, SignatureRejected
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
-from pacifica_fast.session import PING, Pending, Session
+from pacifica_fast.session import Lane, Pending, Session
 
 
-def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> Session[Pending]:
-    return Session(Pending, timeout=timeout, heartbeat=heartbeat, now=0.0)
+class OneLane(Session[Pending]):
+    """A session with one connection, from the start."""
+
+    def __init__(self, timeout: float, heartbeat: float) -> None:
+        super().__init__(Pending, timeout=timeout, heartbeat=heartbeat)
+        self.lane = self.open_lane(0.0)
+
+    def heard(self, text: bytes, now: float) -> dict[str, Any] | None:
+        return self.receive(self.lane, text, now)
 
 
-def send(
-    session: Session[Pending], now: float = 0.0, operation: str = "cancel_order", actions: int = 0
-) -> Pending:
+def new_session(timeout: float = 5.0, heartbeat: float = 30.0) -> OneLane:
+    return OneLane(timeout, heartbeat)
+
+
+def send(session: OneLane, now: float = 0.0, operation: str = "cancel_order", actions: int = 0) -> Pending:
     pending = session.take()
-    session.sent(pending, operation, now, actions)
+    pending.operation, pending.actions = operation, actions
+    session.lane.sent(pending, now)
     session.refill()
     return pending
 
@@ -71,7 +81,7 @@ def test_documented_cancel_reply() -> None:
     pending = send(session)
     client_order_id = "79f948fd-7556-4066-a128-083f3ea49322"
     text = reply(pending, code=200, data={"I": client_order_id, "i": None, "s": "BTC"})
-    assert session.receive(text, 0.5) is None
+    assert session.heard(text, 0.5) is None
     ack = pending.outcome()
     assert ack == CancelAck(
         pending.id,
@@ -90,7 +100,7 @@ def test_documented_cancel_reply() -> None:
 def test_cancel_all_reply() -> None:
     session = new_session()
     pending = send(session, operation="cancel_all_orders")
-    session.receive(reply(pending, code=200, data={"cancelled_count": 10}), 0.1)
+    session.heard(reply(pending, code=200, data={"cancelled_count": 10}), 0.1)
     ack = pending.outcome()
     assert isinstance(ack, CancelAllAck)
     assert ack.cancelled_count == 10
@@ -103,7 +113,7 @@ def test_batch_reply_tells_each_action() -> None:
         {"success": True, "order_id": 7, "symbol": "BTC"},
         {"success": False, "error": "Order not found"},
     ]
-    session.receive(reply(pending, code=200, data={"results": results}), 0.1)
+    session.heard(reply(pending, code=200, data={"results": results}), 0.1)
     ack = pending.outcome()
     assert isinstance(ack, BatchAck)
     assert [(result.success, result.order_id, result.error) for result in ack.results] == [
@@ -127,7 +137,7 @@ def test_batch_reply_tells_each_action() -> None:
 def test_batch_reply_that_does_not_tell_each_action(results: Any) -> None:
     session = new_session()
     pending = send(session, operation="batch_orders", actions=2)
-    session.receive(reply(pending, code=200, data={"results": results}), 0.1)
+    session.heard(reply(pending, code=200, data={"results": results}), 0.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -138,7 +148,7 @@ def test_rejections(code: int, field: str) -> None:
     session = new_session()
     pending = send(session)
     rl = {"r": 1245, "q": 1250, "t": 56}
-    session.receive(reply(pending, code=code, rl=rl, **{field: "Failed to cancel order"}), 0.1)
+    session.heard(reply(pending, code=code, rl=rl, **{field: "Failed to cancel order"}), 0.1)
     with pytest.raises(Rejected) as caught:
         pending.outcome()
     error = caught.value
@@ -153,7 +163,7 @@ def test_rejections(code: int, field: str) -> None:
 def test_credits_are_a_tenth_of_what_is_on_the_wire() -> None:
     session = new_session()
     pending = send(session)
-    session.receive(reply(pending, code=200, data={}, rl={"r": 1245, "q": 1250, "t": 56}), 0.1)
+    session.heard(reply(pending, code=200, data={}, rl={"r": 1245, "q": 1250, "t": 56}), 0.1)
     limit = pending.outcome().credits
     assert (limit.remaining, limit.quota, limit.refresh) == (124.5, 125.0, 56.0)
 
@@ -162,7 +172,7 @@ def test_credits_are_a_tenth_of_what_is_on_the_wire() -> None:
 def test_a_reply_without_a_proper_code_says_nothing(code: Any) -> None:
     session = new_session()
     pending = send(session)
-    session.receive(reply(pending, code=code, data={}), 0.1)
+    session.heard(reply(pending, code=code, data={}), 0.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -170,7 +180,7 @@ def test_a_reply_without_a_proper_code_says_nothing(code: Any) -> None:
 def test_a_reply_of_another_type_is_no_answer() -> None:
     session = new_session()
     pending = send(session)
-    session.receive(orjson.dumps({"id": pending.id, "code": 200, "type": "create_order", "data": {}}), 0.1)
+    session.heard(orjson.dumps({"id": pending.id, "code": 200, "type": "create_order", "data": {}}), 0.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -197,34 +207,34 @@ def test_strange_messages_reach_no_request(text: bytes, caplog: pytest.LogCaptur
     session = new_session()
     pending = send(session)
     with caplog.at_level(logging.WARNING):
-        session.receive(text, 0.1)
+        session.heard(text, 0.1)
     assert not pending.done
     assert bool(caplog.records) == (text not in (b'{"channel":"pong"}', b'{"channel":5}', b"{}"))
 
 
 def test_a_channel_message_is_handed_on() -> None:
     message = {"channel": "account_order_updates", "data": []}
-    assert new_session().receive(orjson.dumps(message), 0.0) == message
+    assert new_session().heard(orjson.dumps(message), 0.0) == message
 
 
 def test_a_second_reply_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     session = new_session()
     pending = send(session)
-    session.receive(reply(pending, code=200, data={"s": "BTC"}), 0.1)
+    session.heard(reply(pending, code=200, data={"s": "BTC"}), 0.1)
     first = pending.outcome()
-    session.receive(reply(pending, code=420, err="Failed to cancel order"), 0.2)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.2)
     assert pending.outcome() is first
-    assert "no request in flight" in caplog.text
+    assert "another reply" in caplog.text
 
 
 def test_a_reply_to_a_request_that_was_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     session = new_session()
     waiting = session.take()
-    session.receive(orjson.dumps({"id": waiting.id, "code": 200, "data": {}}), 0.1)
+    session.heard(orjson.dumps({"id": waiting.id, "code": 200, "data": {}}), 0.1)
     assert not waiting.done
     assert "no request in flight" in caplog.text
-    session.sent(waiting, "cancel_order", 1.0)
-    session.receive(reply(waiting, code=200, data={}), 1.1)
+    session.lane.sent(waiting, 1.0)
+    session.heard(reply(waiting, code=200, data={}), 1.1)
     assert waiting.done
 
 
@@ -246,7 +256,7 @@ def test_timeouts_end_only_what_has_waited_long_enough() -> None:
 def test_a_timeout_tells_of_an_error_without_id() -> None:
     session = new_session()
     pending = send(session, now=1.0)
-    session.receive(b'{"code":401,"err":"Invalid message"}', 1.5)
+    session.heard(b'{"code":401,"err":"Invalid message"}', 1.5)
     session.tick(6.0)
     with pytest.raises(OutcomeUnknown, match="401: Invalid message"):
         pending.outcome()
@@ -262,7 +272,7 @@ def test_a_late_reply_settles_nothing() -> None:
     session = new_session()
     pending = send(session)
     session.tick(5.0)
-    session.receive(reply(pending, code=200, data={}), 5.1)
+    session.heard(reply(pending, code=200, data={}), 5.1)
     with pytest.raises(OutcomeUnknown):
         pending.outcome()
 
@@ -277,7 +287,7 @@ def test_a_request_whose_renewal_was_interrupted_still_ends() -> None:
 
     pending.renew = renew
     with pytest.raises(KeyboardInterrupt):
-        session.receive(reply(pending, code=400, error="Invalid message"), 2.0)
+        session.heard(reply(pending, code=400, error="Invalid message"), 2.0)
     assert not pending.done
     session.tick(7.0)
     with pytest.raises(OutcomeUnknown, match="no reply within 5 s"):
@@ -288,8 +298,8 @@ def test_a_lost_connection_ends_everything_in_flight() -> None:
     session = new_session()
     pendings = [send(session) for _ in range(100)]
     answered = pendings[7]
-    session.receive(reply(answered, code=200, data={}), 0.1)
-    session.lost("connection lost: reset by peer", 0.2)
+    session.heard(reply(answered, code=200, data={}), 0.1)
+    session.lost(session.lane, "connection lost: reset by peer", 0.2)
     for pending in pendings:
         assert pending.done
         if pending is not answered:
@@ -301,19 +311,239 @@ def test_a_lost_connection_ends_everything_in_flight() -> None:
 
 def test_heartbeat_counts_from_the_last_message_sent() -> None:
     session = new_session(heartbeat=30.0)
-    assert session.tick(29.9) is None
-    assert session.tick(30.0) == PING
-    assert session.tick(59.9) is None
+    lane = session.lane
+    assert not lane.wants_ping(29.9)
+    assert lane.wants_ping(30.0)
+    lane.pinged(30.0)
+    session.heard(b'{"channel":"pong"}', 30.1)
+    assert not lane.wants_ping(59.9)
     send(session, now=59.9)
-    assert session.tick(60.0) is None
-    assert session.tick(89.9) == PING
+    session.tick(60.0)
+    assert not lane.wants_ping(60.0)
+    session.heard(b'{"channel":"pong"}', 60.1)
+    assert lane.wants_ping(89.9)
+
+
+# On two lanes.
+
+
+def send_on_both(session: OneLane, now: float = 0.0) -> tuple[Pending, Lane[Pending]]:
+    other = session.open_lane(now)
+    pending = session.take()
+    session.lane.sent(pending, now)
+    other.sent(pending, now)
+    return pending, other
+
+
+def test_the_first_acknowledgement_counts_and_the_second_reply_is_absorbed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.receive(other, reply(pending, code=200, data={"s": "BTC"}), 0.1)
+    assert isinstance(pending.outcome(), CancelAck)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.2)
+    assert isinstance(pending.outcome(), CancelAck)
+    assert not session.late
+    assert not caplog.records
+
+
+def test_a_rejection_waits_for_the_other_copy() -> None:
+    """The copy that came second is refused because of the first, and may be answered before it."""
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.1)
+    assert not pending.done
+    session.receive(other, reply(pending, code=200, data={}), 0.2)
+    assert isinstance(pending.outcome(), CancelAck)
+    assert session.fates.acked == 1
+
+
+@pytest.mark.parametrize("end", ["rejected too", "lost", "timeout", "unsent"])
+def test_a_rejection_counts_if_the_other_copy_brings_nothing_better(end: str) -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.1)
+    if end == "rejected too":
+        session.receive(other, reply(pending, code=429, err="Out of credits"), 0.2)
+    elif end == "lost":
+        session.lost(other, "reset by peer", 0.2)
+    elif end == "timeout":
+        session.tick(5.0)
+    else:
+        other.unsent([pending], "the kernel took nothing", 0.2)
+    with pytest.raises(Rejected, match="420"):
+        pending.outcome()
+    if end == "timeout":  # then an acknowledgement is news
+        session.receive(other, reply(pending, code=200, data={}), 6.0)
+        [(late, outcome)] = session.late
+        assert late is pending
+        assert isinstance(outcome, CancelAck)
+
+
+def test_unknown_only_when_both_links_are() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.lost(session.lane, "reset by peer", 0.1)
+    assert not pending.done
+    session.lost(other, "closed", 0.2)
+    with pytest.raises(OutcomeUnknown, match="reset by peer"):
+        pending.outcome()
+
+
+def test_not_sent_only_when_it_left_by_neither() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.lane.unsent([pending], "the kernel took nothing", 0.1)
+    assert not pending.done
+    other.unsent([pending], "the kernel took nothing", 0.1)
+    with pytest.raises(NotSent):
+        pending.outcome()
+    pending, other = send_on_both(session)
+    session.lane.unsent([pending], "the kernel took nothing", 0.2)
+    session.lost(other, "reset by peer", 0.3)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_a_signature_is_renewed_when_no_copy_can_be_accepted_any_more() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    renewed = []
+
+    def renew(it: Pending) -> bool:
+        renewed.append(it.id)
+        session.renumber(it)
+        session.lane.sent(it, 0.3)
+        return True
+
+    pending.renew = renew
+    first_id = pending.id
+    session.heard(reply(pending, code=400, err="Invalid message"), 0.1)
+    assert renewed == []
+    session.receive(other, reply(pending, code=400, err="Invalid message"), 0.2)
+    assert renewed == [first_id]
+    assert pending.id != first_id
+    session.heard(reply(pending, code=200, data={}), 0.4)
+    assert isinstance(pending.outcome(), CancelAck)
+
+
+def test_a_renewed_request_has_no_more_time_than_others() -> None:
+    session = new_session(timeout=5.0)
+    pending = send(session)
+
+    def renew(it: Pending) -> bool:
+        session.renumber(it)
+        session.lane.sent(it, 4.0)
+        return True
+
+    pending.renew = renew
+    session.heard(reply(pending, code=400, err="Invalid message"), 4.0)
+    session.tick(4.9)
+    assert not pending.done
+    session.tick(5.0)
+    assert pending.done
+
+
+# Late.
+
+
+def test_a_late_reply_is_reported_once() -> None:
+    session = new_session()
+    pending = send(session)
+    session.tick(5.0)
+    for _ in range(2):
+        session.heard(reply(pending, code=200, data={}), 6.0)
+    [(late, outcome)] = session.late
+    assert late is pending
+    assert isinstance(outcome, CancelAck)
+    assert (session.fates.unknown, session.fates.late) == (1, 1)
+
+
+def test_a_late_reply_that_says_nothing_is_no_news() -> None:
+    session = new_session()
+    pending = send(session)
+    session.tick(5.0)
+    session.heard(reply(pending, data={}), 6.0)
+    assert not session.late
+
+
+# Waiting for a connection.
+
+
+def test_what_waits_is_signed_when_there_is_a_connection() -> None:
+    session = new_session()
+    pending = session.take()
+    session.park(pending, lambda number: b"frame %d" % number, "not connected", 3.0)
+    assert session.in_flight_count == 1
+    frames = []
+
+    def put(pending: Pending, frame: bytes) -> None:
+        frames.append(frame)
+        session.lane.sent(pending, 2.0)
+
+    session.unparked(put, 2.0)
+    session.unparked(put, 2.0)
+    assert frames == [b"frame %d" % pending.number]
+    session.tick(6.9)  # its time began when it was sent
+    assert not pending.done
+    session.tick(7.0)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+@pytest.mark.parametrize("how", ["tick", "connection", "close"])
+def test_what_waits_for_too_long_was_not_sent(how: str) -> None:
+    session = new_session()
+    pending = session.take()
+    session.park(pending, lambda number: b"frame", "not connected", 3.0)
+    assert session.next_deadline() == 3.0
+    if how == "tick":
+        session.tick(3.0)
+    elif how == "connection":
+        session.unparked(lambda pending, frame: pytest.fail("sent too late"), 3.0)
+    else:
+        session.close("not connected: closed", 1.0)
+    with pytest.raises(NotSent, match="not connected"):
+        pending.outcome()
+    assert session.fates.not_sent == 1
+
+
+def test_a_key_that_was_closed_meanwhile() -> None:
+    session = new_session()
+    first, second = session.take(), session.take()
+
+    def closed(number: int) -> bytes:
+        raise KeyClosed("closed")
+
+    session.park(first, closed, "not connected", 3.0)
+    session.park(second, lambda number: b"frame", "not connected", 3.0)
+    session.unparked(lambda pending, frame: session.lane.sent(pending, 1.0), 1.0)
+    with pytest.raises(NotSent, match="closed"):
+        first.outcome()
+    assert session.in_flight() == [second]
+
+
+def test_interrupted_while_sending_what_waited() -> None:
+    session = new_session()
+    pending = session.take()
+    session.park(pending, lambda number: b"frame", "not connected", 3.0)
+
+    def interrupted(pending: Pending, frame: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.unparked(interrupted, 1.0)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+    session.unparked(lambda pending, frame: pytest.fail("sent twice"), 1.0)
 
 
 def test_nothing_is_kept_of_requests_that_ended() -> None:
     session = new_session()
     for turn in range(5000):
         pending = send(session, now=float(turn))
-        session.receive(reply(pending, code=200, data={}), float(turn))
+        session.heard(reply(pending, code=200, data={}), float(turn))
     assert session.in_flight() == []
     assert len(session._ring) <= 32
 
@@ -338,7 +568,7 @@ def test_no_reply_breaks_the_session_or_invents_a_fate(fields: dict[str, Any], w
         text = orjson.dumps(message)
     except orjson.JSONEncodeError:  # an int of more than 64 bits, or a lone surrogate
         return
-    session.receive(text, 0.1)
+    session.heard(text, 0.1)
     assert not other.done
     assert pending.done == with_id
     if with_id and not isinstance(pending._outcome, Exception):

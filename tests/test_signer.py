@@ -765,3 +765,134 @@ def test_threads_of_other_requests() -> None:
     assert len({request.id for request in built}) == len(built) == THREADS * 300
     for request in built[::7]:
         verify(request)
+
+
+# The correction of the clock.
+
+DAY = 86_400_000  # ms
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def signed_by_everything(by: Signer, timestamp: int | None) -> list[tuple[str, dict[str, Any], Any]]:
+    """One of each kind of request: its type, its data, and what carries timestamp and signature."""
+    order: dict[str, Any] = {"order_id": 7, "symbol": "BTC"}
+    named: dict[str, Any] = {"client_order_id": CLIENT_ID, "symbol": "BTC"}
+    everything: dict[str, Any] = {"all_symbols": True, "exclude_reduce_only": False}
+    batch = by.batch_cancel([("BTC", 7), ("BTC", CLIENT_ID)], timestamp=timestamp)
+    actions = [action["data"] for action in json.loads(batch.text)["params"]["batch_orders"]["actions"]]
+    requests: list[tuple[str, dict[str, Any], Request]] = [
+        ("cancel_order", order, by.cancel_order("BTC", order_id=7, timestamp=timestamp)),
+        ("cancel_order", order, by.cancel_order("BTC", order_id=7, timestamp=timestamp, expiry_window=9)),
+        ("cancel_order", named, by.cancel_order("BTC", client_order_id=CLIENT_ID, timestamp=timestamp)),
+        ("cancel_all_orders", everything, by.cancel_all_orders(timestamp=timestamp)),
+        ("create_order", order, by.request("create_order", order, timestamp=timestamp)),
+    ]
+    signed = by.sign("create_order", order, timestamp=timestamp)
+    return [
+        *((kind, data, json.loads(request.text)["params"][kind]) for kind, data, request in requests),
+        ("cancel_order", order, actions[0]),
+        ("cancel_order", named, actions[1]),
+        ("create_order", order, signed._asdict()),
+    ]
+
+
+@given(correction=st.one_of(st.integers(-DAY, DAY), st.integers(-50, 50)))
+@example(DAY)
+@example(-DAY)
+def test_corrected_clock(correction: int) -> None:
+    """Of every kind of request, and signed as the reference signs it at that time."""
+    corrected = Signer(keypair)
+    signed_by_everything(corrected, None)  # templates and blanks that are there already follow
+    corrected.clock_correction = correction
+    assert corrected.clock_correction == correction
+    before = now_ms()
+    signed = signed_by_everything(corrected, None)
+    after = now_ms()
+    for kind, data, fields in signed:
+        assert before <= fields["timestamp"] - correction <= after
+        header = {"type": kind, "timestamp": fields["timestamp"], "expiry_window": fields["expiry_window"]}
+        assert reference.sign_message(header, data, keypair)[1] == fields["signature"]
+    assert {fields["timestamp"] for *_, fields in signed_by_everything(corrected, 1234)} == {1234}
+
+
+def test_frames_are_corrected_too() -> None:
+    corrected, plain = Signer(keypair), Signer(keypair)
+    corrected.clock_correction = -DAY
+    orders: list[tuple[int | None, str | None]] = [(7, None), (None, CLIENT_ID)]
+    for order_id, client_id in orders:
+        before = now_ms()
+        timestamps = []
+        for by in (corrected, plain):
+            protocol = ServerProtocol(state=State.OPEN)
+            number = lib.pf_id_take(1)
+            protocol.receive_data(by.cancel_order_frame("BTC", order_id, client_id, None, None, number))
+            (frame,) = protocol.events_received()
+            assert isinstance(frame, Frame)
+            timestamps.append(Request(bytes(frame.data)).timestamp)
+        after = now_ms()
+        assert before <= timestamps[0] + DAY <= timestamps[1] <= after
+
+
+def test_no_correction_until_it_is_set_and_none_of_another_signer() -> None:
+    one, other = Signer(keypair), Signer(keypair)
+    one.clock_correction = DAY
+    assert (one.clock_correction, other.clock_correction) == (DAY, 0)
+    assert other.cancel_order("BTC", order_id=1).timestamp <= now_ms()
+    one.clock_correction = 0
+    assert one.cancel_order("BTC", order_id=1).timestamp <= now_ms()
+
+
+@pytest.mark.parametrize("wrong", [True, 1.0, "1", None, DAY + 1, -DAY - 1, 2**63, 2**64, -(2**80)])
+def test_wrong_correction_changes_nothing(wrong: Any) -> None:
+    corrected = Signer(keypair)
+    corrected.clock_correction = 5
+    with pytest.raises(InvalidRequest, match=r"^clock_correction:"):
+        corrected.clock_correction = wrong
+    assert corrected.clock_correction == 5
+
+
+def test_the_clock_lives_as_long_as_its_templates() -> None:
+    """A store of armed cancels signs with a template for a moment longer than its Signer lives."""
+    templates = []
+    for index in range(200):
+        gone = Signer(keypair)
+        gone.clock_correction = index - DAY
+        templates.append(gone.armed_template("BTC", 5_000))
+        del gone
+    gc.collect()
+    filler = [ffi.new("int32_t *", 77) for _ in range(2_000)]  # would have the memory of what was freed
+    out = ffi.new("char[]", lib.PF_REQUEST_MAX)
+    for index, template in enumerate(templates):
+        before = now_ms()
+        n = lib.pf_cancel_order_id(out, lib.PF_REQUEST_MAX, template, 1, 0, 0, b"", 0)
+        stamp = Request(ffi.buffer(out, n)[:]).timestamp
+        assert before <= stamp + DAY - index <= now_ms()
+    assert len(filler) == 2_000
+
+
+def test_correction_set_while_others_sign() -> None:
+    """From another thread: a timestamp has one of the two corrections, never a mixture."""
+    corrections = (-DAY, DAY)
+    corrected = Signer(keypair)
+    corrected.clock_correction = DAY
+    done = threading.Event()
+
+    def set_it() -> None:
+        while not done.is_set():
+            for correction in corrections:
+                corrected.clock_correction = correction
+
+    thread = threading.Thread(target=set_it)
+    thread.start()
+    try:
+        started = now_ms()
+        for _ in range(2_000):
+            timestamp = corrected.cancel_order("BTC", order_id=1).timestamp
+            elapsed = now_ms() - started
+            assert any(0 <= timestamp - started - correction <= elapsed for correction in corrections)
+    finally:
+        done.set()
+        thread.join()

@@ -93,6 +93,18 @@ def test_threads_that_wait_are_not(caplog: pytest.LogCaptureFixture, interval: f
     sys.setswitchinterval(interval)
 
 
+def test_other_processes_are_not(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is busy: one waits, and nobody in this process works."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(max(seconds, 0.01)))
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    assert looked(caplog) == 0
+    done.set()
+    thread.join()
+
+
 def test_a_short_interval_is_not(caplog: pytest.LogCaptureFixture, interval: float) -> None:
     sys.setswitchinterval(1e-4)
     with busy_thread():

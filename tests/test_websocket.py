@@ -43,7 +43,7 @@ def test_compression_that_the_server_insists_on_is_refused() -> None:
     server.send_response(response)
     client.receive(b"".join(server.data_to_send()))
     assert not client.open
-    assert client.handshake_error is not None
+    assert client.refusal is not None
 
 
 def test_texts_both_ways() -> None:
@@ -109,7 +109,7 @@ def test_a_message_that_is_too_big_ends_the_connection(pieces: list[bytes]) -> N
             server.send_continuation(piece, fin=fin)
     assert client.receive(b"".join(server.data_to_send())) == []
     assert not client.open
-    assert "protocol error" in client.close_reason
+    assert "protocol error" in client.why_over()
 
 
 def test_close_by_the_server() -> None:
@@ -117,11 +117,12 @@ def test_close_by_the_server() -> None:
     server.send_close(1001, "maintenance")
     client.receive(b"".join(server.data_to_send()))
     assert not client.open
-    assert "maintenance" in client.close_reason
+    assert "maintenance" in client.why_over()
 
 
 def test_end_of_stream() -> None:
     client, _, _ = connected()
     client.receive_eof()
     assert not client.open
-    assert client.close_reason == "connection lost"
+    assert client.why_over() == "connection lost"
+    assert client.why_over("broken pipe") == "connection lost: broken pipe"

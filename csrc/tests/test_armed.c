@@ -7,6 +7,7 @@
 
 #include "pf_armed.h"
 #include "pf_cancel.h"
+#include "pf_clock.h"
 #include "pf_frame.h"
 #include "pf_pages.h"
 #include "pf_random.h"
@@ -619,6 +620,119 @@ test_keeper_after_the_clock_was_set( void ) {
 
 /* A key that is closed: its cancels become stale, and keep nobody from
    keeping the others. */
+
+/* A cancel armed with one correction, and fired when it has become
+   another: fresh exactly if the exchange, as far as is known, sees an age
+   from 0 to half the window. */
+
+static int64_t
+fire_corrected( int64_t before, int64_t after, int64_t age, int64_t wall_steps ) {
+  pf_clock       clock = { 0 };
+  pf_template    t;
+  pf_armed_store store;
+  char           frame[PF_FRAME_MAX];
+  make( &t, &key, WINDOW );
+  pf_template_set_clock( &t, &clock );
+  CHECK( pf_clock_correct( &clock, before ) == PF_OK );
+  open_store( &store );
+  int64_t const signed_at = atomic_load( &wall_ms );
+  int64_t const handle    = arm( &store, &t, 1 );
+  pass( age );
+  atomic_fetch_add( &wall_ms, wall_steps );
+  CHECK( pf_clock_correct( &clock, after ) == PF_OK );
+  int64_t const len = fire_into( frame, sizeof( frame ), &store, handle );
+  if( len > 0 ) {
+    CHECK( take_apart( frame, len, &t ).timestamp == signed_at + before );
+  }
+  CHECK( fire( &store, handle ) == PF_ERR_SPENT );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  return len;
+}
+
+static void
+test_corrected_age( void ) {
+  CHECK( fire_corrected( 0, 0, 0, 0 ) > 0 );
+  CHECK( fire_corrected( -700, -700, 0, 0 ) > 0 );
+  CHECK( fire_corrected( 700, 700, 3000, 0 ) > 0 );
+  CHECK( fire_corrected( 700, 700, 3001, 0 ) == PF_ERR_STALE );
+  /* The exchange is further ahead than was known: older. */
+  CHECK( fire_corrected( 0, 700, 2300, 0 ) > 0 );
+  CHECK( fire_corrected( 0, 700, 2301, 0 ) == PF_ERR_STALE );
+  CHECK( fire_corrected( -PF_CORRECTION_MAX, PF_CORRECTION_MAX, 0, 0 ) == PF_ERR_STALE );
+  /* It is less far ahead: stamped in its future, until that has passed. */
+  CHECK( fire_corrected( 0, -1, 0, 0 ) == PF_ERR_STALE );
+  CHECK( fire_corrected( 0, -700, 699, 0 ) == PF_ERR_STALE );
+  CHECK( fire_corrected( 0, -700, 700, 0 ) > 0 );
+  /* And never younger than either clock says. */
+  CHECK( fire_corrected( 0, -700, 3001, 0 ) == PF_ERR_STALE );
+  CHECK( fire_corrected( PF_CORRECTION_MAX, -PF_CORRECTION_MAX, 10, 0 ) == PF_ERR_STALE );
+  /* A correction that undoes a step of the clock does not hide it. */
+  CHECK( fire_corrected( 0, -5000, 100, 5000 ) == PF_ERR_STALE );
+  CHECK( fire_corrected( 0, 5000, 100, -5000 ) == PF_ERR_STALE );
+  CHECK( fire_corrected( 5000, 0, 100, 5000 ) == PF_ERR_STALE );
+}
+
+/* The keeper signs anew what the exchange would call due, or from the
+   future, and stamps it with the correction of now. */
+
+static void
+test_keeper_after_the_correction_changed( void ) {
+  static int64_t const corrections[] = { 2001, 0, -1, 800, -86400000, 1999 };
+  pf_clock             clock         = { 0 };
+  pf_template          t;
+  pf_armed_store       store;
+  make( &t, &key, WINDOW );
+  pf_template_set_clock( &t, &clock );
+  open_store( &store );
+  int64_t const   handle = arm( &store, &t, 1 );
+  pthread_t const keeper = start_keeper( &store );
+  int64_t         before = 0;
+  uint64_t        times  = 0;
+  for( size_t i = 0; i < sizeof( corrections ) / sizeof( corrections[0] ); i++ ) {
+    int64_t const change = corrections[i] - before;
+    before               = corrections[i];
+    CHECK( pf_clock_correct( &clock, corrections[i] ) == PF_OK );
+    if( change < 0 || change > WINDOW / 3 ) {
+      times++;
+      wait_until_resigned( &store, times );
+    }
+  }
+  CHECK( count_resigned( &store ) == times );
+  CHECK( fire_whole( &store, handle, &t ).timestamp == atomic_load( &wall_ms ) + before );
+  close_kept( &store, keeper );
+}
+
+/* One store, one clock; and none that would have a cancel stamped before
+   1970. */
+
+static void
+test_clocks_refused( void ) {
+  pf_clock       clock   = { 0 };
+  pf_clock       another = { 0 };
+  pf_template    t;
+  pf_template    u;
+  pf_armed_store store;
+  make( &t, &key, WINDOW );
+  make( &u, &key, WINDOW );
+  pf_template_set_clock( &t, &clock );
+  pf_template_set_clock( &u, &another );
+  for( unsigned times = 0; times < 2; times++ ) { /* a closed store forgets its clock */
+    open_store( &store );
+    (void)arm( &store, times ? &u : &t, 1 );
+    CHECK( add( &store, times ? &t : &u, 1, take_number() ) == PF_ERR_ARGUMENT );
+    CHECK( add( &store, &order, 1, take_number() ) == PF_ERR_ARGUMENT );
+    CHECK( count_armed( &store ) == 1 );
+    CHECK( pf_armed_close( &store ) == PF_OK );
+  }
+  int64_t const wall = atomic_exchange( &wall_ms, 1000 );
+  open_store( &store );
+  CHECK( pf_clock_correct( &clock, -1000 ) == PF_OK );
+  CHECK( add( &store, &t, 1, take_number() ) == PF_ERR_CLOCK );
+  CHECK( pf_clock_correct( &clock, -999 ) == PF_OK );
+  CHECK( fire_whole( &store, arm( &store, &t, 1 ), &t ).timestamp == 1 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  atomic_store( &wall_ms, wall );
+}
 
 static void
 test_keeper_and_closed_key( void ) {
@@ -1339,6 +1453,9 @@ main( void ) {
   test_any_window();
   test_keeper();
   test_keeper_after_the_clock_was_set();
+  test_corrected_age();
+  test_keeper_after_the_correction_changed();
+  test_clocks_refused();
   test_keeper_and_closed_key();
   test_keeper_gives_up();
   test_close_ends_a_keeper_that_works();

@@ -5,6 +5,7 @@
 #include "fake_sodium.h"
 
 #include "pf_cancel.h"
+#include "pf_clock.h"
 #include "pf_pages.h"
 #include "pf_random.h"
 
@@ -368,6 +369,64 @@ test_clock( void ) {
   CHECK( before / 1000 >= (int64_t)time( NULL ) - 5 );
 }
 
+/* Every kind of request is stamped with the corrected clock; a timestamp
+   that was given is left alone. */
+
+static int64_t
+stamped( char *out, int64_t n ) {
+  CHECK( n > 0 );
+  out[n]         = 0;
+  const char *at = strstr( out, "\"timestamp\":" );
+  CHECK( at != NULL );
+  return strtoll( at + 12, NULL, 10 );
+}
+
+static int64_t
+stamp_of( int form, const pf_template *t, int64_t timestamp ) {
+  char                 out[PF_BATCH_MAX + 1];
+  size_t               position;
+  pf_template          all       = *t;
+  pf_template          operation = *t;
+  pf_cancel_item const items[2]  = { { .order = t, .order_id = 1 }, { .order = t, .order_id = 2 } };
+  all.kind                       = PF_CANCEL_ALL;
+  operation.kind                 = PF_OPERATION;
+  switch( form ) {
+  case 0: return stamped( out, pf_cancel_order_id( out, PF_BATCH_MAX, t, 1, timestamp, 0, NULL, 0 ) );
+  case 1:
+    return stamped( out,
+                    pf_cancel_client_order_id( out, PF_BATCH_MAX, t, CLIENT_ID, 36, timestamp, 0, NULL, 0 ) );
+  case 2: return stamped( out, pf_cancel_all_orders( out, PF_BATCH_MAX, &all, timestamp, 0, NULL, 0 ) );
+  case 3: return stamped( out, pf_batch_cancel( out, PF_BATCH_MAX, items, 2, timestamp, 0, NULL, 0 ) );
+  default:
+    return stamped(
+        out, pf_request( out, PF_BATCH_MAX, &operation, "x", 1, "{}", 2, timestamp, 0, NULL, 0, &position ) );
+  }
+}
+
+static void
+test_corrected_clock( void ) {
+  static int64_t const corrections[] = { 0, 1, -1, 4321, -PF_CORRECTION_MAX, PF_CORRECTION_MAX };
+  pf_clock             clock         = { 0 };
+  pf_template          t;
+  CHECK( make( &t, PF_CANCEL_ORDER, ACCOUNT, "", "BTC", 0, 5000 ) == PF_OK );
+  pf_template_set_clock( &t, &clock );
+  for( size_t i = 0; i < sizeof( corrections ) / sizeof( corrections[0] ); i++ ) {
+    CHECK( pf_clock_correct( &clock, corrections[i] ) == PF_OK );
+    CHECK( pf_clock_correction( &clock ) == corrections[i] );
+    for( int form = 0; form < 5; form++ ) {
+      int64_t const before = pf_now();
+      int64_t const stamp  = stamp_of( form, &t, 0 );
+      int64_t const after  = pf_now();
+      CHECK( before + corrections[i] <= stamp && stamp <= after + corrections[i] );
+      CHECK( stamp_of( form, &t, 1234 ) == 1234 );
+    }
+  }
+  CHECK( pf_clock_correct( &clock, PF_CORRECTION_MAX + 1 ) == PF_ERR_ARGUMENT );
+  CHECK( pf_clock_correct( &clock, -PF_CORRECTION_MAX - 1 ) == PF_ERR_ARGUMENT );
+  CHECK( pf_clock_correct( &clock, INT64_MIN ) == PF_ERR_ARGUMENT );
+  CHECK( pf_clock_correction( &clock ) == PF_CORRECTION_MAX ); /* as it was */
+}
+
 static void
 test_closed_key( void ) {
   static const char any_signature[] = "\"signature\":\"";
@@ -429,6 +488,7 @@ main( void ) {
   test_refused_calls();
   test_ids();
   test_clock();
+  test_corrected_clock();
   test_closed_key();
   test_batch_is_all_or_nothing();
   CHECK( pf_key_close( &key ) == PF_OK );

@@ -101,6 +101,48 @@ test_all_forms( void ) {
   check_text( LONGEST );
 }
 
+/* Frames of every form in a row, copied under other masks; anything that is
+   cut off, unmasked, fragmented or of another opcode is refused whole. */
+
+static void
+test_again( void ) {
+  static size_t const lens[] = { 0, 1, 5, 125, 126, 350, 65535, 65536 };
+  enum { CAP = 2 * 65536 + 2048, COUNT = sizeof( lens ) / sizeof( lens[0] ) };
+  static char    frames[CAP];
+  static char    again[CAP];
+  size_t         total = 0;
+  uint8_t const *text;
+  uint8_t        mask[PF_MASK_SZ];
+  uint8_t        other[PF_MASK_SZ];
+  for( size_t i = 0; i < COUNT; i++ ) {
+    total += (size_t)pf_frame_text( frames + total, CAP - total, (const char *)payload, lens[i] );
+  }
+  memset( again, 0x5a, sizeof( again ) );
+  CHECK( pf_frame_again( again, total - 1, frames, total ) == PF_ERR_CAPACITY );
+  for( size_t cut = 1; cut < 400; cut++ ) {
+    CHECK( pf_frame_again( again, CAP, frames, total - cut ) == PF_ERR_ARGUMENT );
+  }
+  for( int bit = 0; bit < 8; bit++ ) { /* FIN, the reserved bits, the opcode */
+    frames[0] = (char)( frames[0] ^ 1 << bit );
+    CHECK( pf_frame_again( again, CAP, frames, total ) == PF_ERR_ARGUMENT );
+    frames[0] = (char)( frames[0] ^ 1 << bit );
+  }
+  CHECK( again[0] == 0x5a );
+  static uint8_t const endless[] = { 0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                     0xff, 0xff, 1,    2,    3,    4,    5 };
+  CHECK( pf_frame_again( again, CAP, (const char *)endless, sizeof( endless ) ) == PF_ERR_ARGUMENT );
+  CHECK( pf_frame_again( again, CAP, frames, 0 ) == 0 );
+  CHECK( pf_frame_again( again, CAP, frames, total ) == (int64_t)total );
+  for( size_t i = 0, at = 0; i < COUNT; i++ ) {
+    size_t const frame_len = lens[i] + ( lens[i] <= 125 ? 6 : lens[i] <= 65535 ? 8 : 14 );
+    CHECK( unframed( (uint8_t *)frames + at, (int64_t)frame_len, &text, mask ) == lens[i] );
+    CHECK( unframed( (uint8_t *)again + at, (int64_t)frame_len, &text, other ) == lens[i] );
+    CHECK( memcmp( text, payload, lens[i] ) == 0 );
+    CHECK( memcmp( mask, other, PF_MASK_SZ ) != 0 );
+    at += frame_len;
+  }
+}
+
 static void
 test_lengths_are_not_believed( void ) {
   char frame[64];
@@ -229,6 +271,7 @@ main( void ) {
   test_known_answer();
   test_every_frame_has_a_mask_of_its_own(); /* before ids: they take other numbers of random bytes */
   test_all_forms();
+  test_again();
   test_lengths_are_not_believed();
   test_cancels();
   test_errors_of_the_request_pass_through();

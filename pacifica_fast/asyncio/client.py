@@ -10,32 +10,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl as ssl_module
-from collections.abc import Awaitable, Generator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from functools import partial
 from importlib import import_module
+from math import inf
 from threading import get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 from uuid import UUID
 
 from pacifica_fast import session
-from pacifica_fast.armed import PARTLY_SENT, Armed, Arming
+from pacifica_fast.armed import Armed, Arming
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
-    HEARTBEAT,
+    CLOSED,
+    DID_NOT_COME,
     MAINNET_WS,
-    MAX_MESSAGE,
-    OPEN_TIMEOUT,
     TESTNET_WS,
-    TIMEOUT,
     Endpoint,
+    Settings,
     check_signer,
+    is_address,
 )
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError, WrongThread
+from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.news import News
+from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.reporting import Reporting
+from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
+from pacifica_fast.stall import Stall
 from pacifica_fast.switching import SwitchAdvice, eager_switching
 from pacifica_fast.websocket import frame_of
 
@@ -45,7 +55,12 @@ logger = logging.getLogger("pacifica_fast.asyncio")
 
 UVLOOP_MIN = (0, 23)
 
+_EVENTS_MAX = 1000
+_MOMENT = 0.001  # s; the least pause between two looks at the clock
+
 A = TypeVar("A", bound=Ack)
+
+LateReply = Callable[["Pending[Any]", Ack | Exception], None]
 
 
 class Pending(session.Pending, Generic[A]):
@@ -86,34 +101,47 @@ class Pending(session.Pending, Generic[A]):
                 waiter.set_result(None)
 
 
-class Client(Arming[Pending[Any]]):
-    """A connection to the exchange, made by :class:`connect`. Belongs to one event loop.
+class Client(Arming[Pending[Any]], Reporting):
+    """A connection to the exchange, or two, made by :class:`connect`. Belongs to one event loop.
 
     Not for handlers of ``signal.signal``, which come in the middle of anything, a cancel's own
     sending too: ``loop.add_signal_handler`` is.
 
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
-    argument, :class:`NotSent` when the link cannot take the request now,
+    argument, :class:`NotSent` when no link can take the request now,
     :class:`KeyClosed`, and :class:`WrongThread` when called from another thread than the
-    loop's. Awaited requests raise :class:`Rejected` or :class:`OutcomeUnknown`.
+    loop's. Awaited requests raise :class:`Rejected` or :class:`OutcomeUnknown`; cancels that
+    waited for a connection may also end as :class:`NotSent`.
     """
 
-    def __init__(self, signer: Signer, endpoint: Endpoint) -> None:
+    def __init__(self, signer: Signer, endpoint: Endpoint, on_late_reply: LateReply | None = None) -> None:
         super().__init__(signer, endpoint.arm_window)
         loop = asyncio.get_running_loop()
-        timeout, heartbeat = endpoint.timeout, endpoint.heartbeat
         self._loop = loop
         self._thread = get_ident()
+        self._endpoint = endpoint
         self._session: session.Session[Pending[Any]] = session.Session(
-            lambda number: Pending(number, loop), timeout=timeout, heartbeat=heartbeat, now=monotonic()
+            lambda number: Pending(number, loop),
+            timeout=endpoint.timeout,
+            heartbeat=endpoint.heartbeat,
+            pong_timeout=endpoint.pong_timeout,
+            clock=endpoint.clock(),
+            budget=endpoint.budget(),
+            latency=endpoint.latencies(),
         )
-        self._link: Link | None = None
-        # One sweeper for all deadlines. It adds at most this to a timeout.
-        self._tick_interval = min(timeout, heartbeat) / 20
+        self._links: Links[Link] = Links(self._session, endpoint, self._begin_opening)
+        self._news = News(signer, endpoint, self._session, self._links, contextlib.nullcontext, on_late_reply)
+        self._openings: set[asyncio.Task[ConnectionFailed | None]] = set()
+        # One sweeper for everything that is due.
+        self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._ticker: asyncio.TimerHandle | None = None
+        self._tick_due = inf
+        self._stall = Stall()
+        self._timed = endpoint.latency
         self._advice = SwitchAdvice()
         self._keep_warm = endpoint.keep_warm
         self._warmer: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     # Cancels.
 
@@ -128,22 +156,40 @@ class Client(Arming[Pending[Any]]):
     ) -> Pending[CancelAck]:
         """Cancel one order; the request is with the kernel when this returns.
 
+        Unless there is no connection and cancels are to wait for one (``on_disconnect="retry"``).
         Arguments as :meth:`Signer.cancel_order`.
         """
-        # _ready_link and _send, written out: nothing a cancel comes upon is in the caches.
-        link = self._link
-        if get_ident() != self._thread or link is None or not link.ready:
-            link = self._ready_link()
-        session = self._session
-        pending = session.take()
-        link.put(
-            self.signer.cancel_order_frame(
+        # _send, written out: nothing a cancel comes upon is in the caches.
+        link = self._links.use
+        timed = self._timed
+        if timed:
+            began = monotonic()
+        if get_ident() == self._thread and link is not None and link.ready:
+            pending = self._session.take()
+            frame = self.signer.cancel_order_frame(
                 symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
             )
+            if timed:
+                pending.began, pending.built = began, monotonic()
+            try:
+                link.put(frame, pending)
+            except NotSent as error:
+                if not self._endpoint.retry_within:
+                    raise
+                reason = str(error)
+            else:
+                pending.order = order_id if client_order_id is None else str(client_order_id)
+                return pending
+        else:
+            self._check_thread()
+            reason = self._links.why_not_ready()
+        return self._cancel_later(
+            reason,
+            partial(
+                self.signer.cancel_order_frame, symbol, order_id, client_order_id, timestamp, expiry_window
+            ),
+            order=order_id if client_order_id is None else str(client_order_id),
         )
-        pending.sent_at = monotonic()
-        session.just_sent.append(pending)
-        return pending
 
     async def cancel_order(
         self,
@@ -172,16 +218,18 @@ class Client(Arming[Pending[Any]]):
         expiry_window: int | None = None,
     ) -> CancelAllAck:
         """Cancel all orders of ``symbol``, or of every symbol."""
-        link = self._ready_link()
-        pending: Pending[CancelAllAck] = self._session.take()
-        request = self.signer.cancel_all_orders(
-            symbol=symbol,
-            exclude_reduce_only=exclude_reduce_only,
-            timestamp=timestamp,
-            expiry_window=expiry_window,
-            number=pending.number,
-        )
-        self._send(link, pending, frame_of(request.text), "cancel_all_orders")
+
+        def frame(number: int) -> bytes:
+            request = self.signer.cancel_all_orders(
+                symbol=symbol,
+                exclude_reduce_only=exclude_reduce_only,
+                timestamp=timestamp,
+                expiry_window=expiry_window,
+                number=number,
+            )
+            return frame_of(request.text)
+
+        pending: Pending[CancelAllAck] = self._cancel(frame, "cancel_all_orders")
         return await pending
 
     async def batch_cancel(
@@ -195,12 +243,14 @@ class Client(Arming[Pending[Any]]):
 
         The acknowledgement is of the batch: look at the ``success`` of each result.
         """
-        link = self._ready_link()
-        pending: Pending[BatchAck] = self._session.take()
-        request = self.signer.batch_cancel(
-            cancels, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
-        )
-        self._send(link, pending, frame_of(request.text), "batch_orders", len(cancels))
+
+        def frame(number: int) -> bytes:
+            request = self.signer.batch_cancel(
+                cancels, timestamp=timestamp, expiry_window=expiry_window, number=number
+            )
+            return frame_of(request.text)
+
+        pending: Pending[BatchAck] = self._cancel(frame, "batch_orders", len(cancels))
         return await pending
 
     async def request(
@@ -211,42 +261,121 @@ class Client(Arming[Pending[Any]]):
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> Ack:
-        """Any operation of the websocket: ``create_order``, ``edit_order``, ..."""
+        """Any operation of the websocket: ``create_order``, ``edit_order``, ...
+
+        Never sent later than now, nor twice. What is no cancel raises :class:`CreditsReserved` if it would
+        use the credits that are kept for cancels.
+        """
+        self._check_thread()
         link = self._ready_link()
         pending: Pending[Ack] = self._session.take()
+        pending.operation = operation
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(link, pending, frame_of(request.text), operation)
+        frame = frame_of(request.text)
+        self._session.book(pending, monotonic())
+        try:
+            link.put(frame, pending)
+        except BaseException:
+            self._session.unbook(pending)
+            raise
         return await pending
 
     # The connection.
 
-    @property
-    def connected(self) -> bool:
-        """True while a request can be sent and will reach the kernel at once."""
-        return self._link is not None and self._link.ready
+    async def events(self) -> AsyncIterator[ConnectionEvent]:
+        """What happens to the links from now on, until the client is closed: iterate over it.
+
+        One that is not read loses the oldest of more than 1 000.
+        """
+        self._check_thread()
+        waiting: deque[ConnectionEvent] = deque(maxlen=_EVENTS_MAX)
+        arrived = asyncio.Event()
+
+        def listen(event: ConnectionEvent) -> None:
+            waiting.append(event)
+            arrived.set()
+
+        self._links.listeners.append(listen)
+        try:
+            while True:
+                while waiting:
+                    yield waiting.popleft()
+                if self._links.state is LinkState.CLOSED:
+                    return
+                arrived.clear()
+                await arrived.wait()
+        finally:
+            self._links.listeners.remove(listen)
+
+    # Tracking orders.
+
+    async def track(
+        self, account: str | None = None, *, arm: bool = True, within: float = TRACK_TIMEOUT
+    ) -> OrderTracker:
+        """Follow the resting orders of ``account`` (the signer's own by default).
+
+        Each of the signer's own is armed as it rests, unless ``arm`` is False, and disarmed when it
+        ends; one signature each. From then on, what a cancel that ended as :class:`OutcomeUnknown` or with
+        code 420 did becomes known: :attr:`Pending.settled`, :meth:`truth`.
+
+        Raises :class:`ConnectionFailed`, stage ``subscribe``, if the exchange does not acknowledge
+        within so many s: a bad subscription is answered with silence.
+        """
+        self._check_open()
+        tracker = self._news.track(self._tracker(account, arm, self._news.truth_told))
+        self._news.start()
+        try:
+            await self._until(lambda: tracker.live, within)
+        except TimeoutError:
+            raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s") from None
+        return tracker
+
+    async def truth(self, pending: Pending[Any], within: float = TRACK_TIMEOUT) -> Truth:
+        """Wait until a tracker knows what became of the order of a cancel.
+
+        Raises ``TimeoutError`` if that is not known ``within`` so many s.
+        """
+        self._check_thread()
+        await self._until(lambda: pending.settled is not None, within)
+        truth = pending.settled
+        if truth is None:  # a waiter's own error, never seen
+            raise TimeoutError
+        return truth
+
+    async def _until(self, there: Callable[[], bool], within: float) -> None:
+        changed = asyncio.Event()
+        self._news.changed.append(changed.set)
+        try:
+            async with asyncio.timeout(within):
+                while not there():
+                    changed.clear()
+                    await changed.wait()
+        finally:
+            self._news.changed.remove(changed.set)
+
+    # Closing.
 
     async def close(self) -> None:
         """Close the connection; requests in flight may still get their replies meanwhile.
 
         What has got none when the connection is gone ends as :class:`OutcomeUnknown`.
         """
-        for timer in (self._ticker, self._warmer):
-            if timer is not None:
-                timer.cancel()
-        self._close_armed()
-        link = self._link
-        if link is None:
-            return
+        self._stop()
+        closed = [link.closed for link in self._links.all()]
         try:
-            link.close()
-            await asyncio.wait_for(asyncio.shield(link.closed), CLOSE_TIMEOUT)
-        except TimeoutError:
-            pass
+            if closed:
+                await asyncio.wait(closed, timeout=CLOSE_TIMEOUT)
         finally:
-            link.abort("the client was closed")
-        await link.closed
+            self._abort(CLOSED)
+        for gone in closed:
+            await gone
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+        tasks = [task for task in (keeper, *self._openings) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def __aenter__(self) -> Client:
         return self
@@ -263,94 +392,141 @@ class Client(Arming[Pending[Any]]):
         state = "connected" if self.connected else "not connected"
         return f"<Client {self.signer.account} {state} in_flight={self._session.in_flight_count}>"
 
-    # Inside.
+    # Inside: sending.
 
     def _check_thread(self) -> None:
         if get_ident() != self._thread:
             raise WrongThread("the client belongs to the thread of its event loop (use call_soon_threadsafe)")
 
-    def _ready_link(self) -> Link:
-        if get_ident() != self._thread:
-            self._check_thread()
-        link = self._link
+    def _ready_link(self) -> Link | Pair[Any]:
+        link = self._links.use
         if link is None or not link.ready:
-            raise NotSent("not connected" if link is None else link.why_not_ready())
+            raise NotSent(self._links.why_not_ready())
         return link
 
-    def _send(
-        self, link: Link, pending: Pending[Any], frame: bytes, operation: str, actions: int = 0
-    ) -> None:
-        # Registered behind the write: no reply is read before this returns to the loop.
-        link.put(frame)
-        self._session.sent(pending, operation, monotonic(), actions)
+    def _cancel(
+        self,
+        frame: Callable[[int], bytes],
+        operation: str,
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> Pending[Any]:
+        self._check_thread()
+        try:
+            link = self._ready_link()
+            pending = self._session.take()
+            pending.operation, pending.actions, pending.order = operation, actions, order
+            link.put(frame(pending.number), pending)
+        except NotSent as error:
+            return self._cancel_later(str(error), frame, operation, actions, order)
+        return pending
+
+    def _cancel_later(
+        self,
+        reason: str,
+        frame: Callable[[int], bytes],
+        operation: str = "cancel_order",
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> Pending[Any]:
+        """Have a cancel wait for a connection, if that is wanted."""
+        if not self._endpoint.retry_within or self._links.closed:
+            raise NotSent(reason)
+        pending = self._session.take()
+        pending.operation, pending.actions, pending.order = operation, actions, order
+        frame(pending.number)  # bad input is told now, and not when there is a connection
+        deadline = monotonic() + self._endpoint.retry_within
+        self._session.park(pending, frame, reason, deadline)
+        self._schedule_tick()
+        return pending
 
     # Armed cancels; see Arming.
 
     def _check_open(self) -> None:
         self._check_thread()
-        if self._link is None or self._link.closed.done():
-            raise NotSent("not connected" if self._link is None else self._link.why_not_ready())
+        if self._links.closed:
+            raise NotSent(self._links.why_not_ready())
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
         # As in cancel_order_nowait.
-        link = self._link
+        link = self._links.use
         if get_ident() != self._thread or link is None or not link.ready:
-            link = self._ready_link()
+            self._check_thread()
+            return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
+        began = monotonic() if self._timed else 0.0
         size = armed._take()
         pending = armed._pending
         if size < 0 or pending is None:
-            return self._fire_afresh(link, armed)
-        link.put(self._store.view[:size])
+            self._disarm(armed)
+            return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
+        if began:
+            pending.began, pending.built = began, monotonic()
+        link.put(self._store.view[:size], pending)
         armed._pending = None
-        pending.sent_at = monotonic()
-        self._session.just_sent.append(pending)
         self._fired.append(armed)
         return pending
 
-    def _fire_afresh(self, link: Link, armed: Armed[Pending[Any]]) -> Pending[Any]:
-        self._disarm(armed)
-        pending = self._session.take()
-        self._send(link, pending, self._frame_of(armed, pending.number), "cancel_order")
-        return pending
-
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
+        self._check_thread()
         link = self._ready_link()
         with eager_switching():
             frames, pendings, starts = self._frames_of(cancels)
-            data = link.put(frames)
-            self._session.sent_many(pendings, "cancel_order", monotonic())
-        unsent = link.unsent_from(len(frames), data)
-        if unsent is not None:
-            self._settle_unsent(pendings, starts, unsent)
-            link.abort(PARTLY_SENT)
+            link.put_many(frames, pendings, starts)
         return pendings
 
     def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
         try:
             link = self._ready_link()
             self._session.renumber(pending)
-            self._send(link, pending, self._frame_of(armed, pending.number), "cancel_order")
+            link.put(self._frame_of(armed, pending.number), pending)
         except PacificaError as error:
             logger.warning("could not sign afresh: %s", error)
             return False
         return True
 
-    def _message(self, text: bytes) -> None:
-        message = self._session.receive(text, monotonic())
-        if message is not None:
-            logger.debug("message of channel %r", message.get("channel"))
+    # Inside: what arrives, and what is due.
 
-    def _lost(self, reason: str) -> None:
-        self._session.lost(reason, monotonic())
+    def _message(self, link: Link, text: bytes) -> None:
+        now = monotonic()
+        message = self._session.receive(link.lane, text, now)
+        if message is not None:
+            self._news.channel(link.lane, message, now)
+        elif self._session.late or self._session.open:
+            self._news.replies()
+
+    def _lost(self, link: Link, reason: str) -> None:
+        self._links.lost(link, reason, monotonic())
+        self._news.replies()
+        if self._keeper is not None:
+            self._schedule_tick()
 
     def _tick(self) -> None:
+        now = monotonic()
+        if self._stall.goes_on(now, self._tick_due, self._links.all()):
+            self._tick_in(_MOMENT)
+            return
         self._advice.look()
-        ping = self._session.tick(monotonic())
-        link = self._link
-        if ping is not None and link is not None and link.ready:
-            with contextlib.suppress(NotSent):  # the link is gone, and says so itself
-                link.put(frame_of(ping))
-        self._ticker = self._loop.call_later(self._tick_interval, self._tick)
+        self._session.tick(now)
+        self._links.tick(now)
+        self._news.tick(now)
+        self._send_parked()
+        self._schedule_tick()
+
+    def _schedule_tick(self) -> None:
+        """The next tick, not later than whatever is due first."""
+        due = min(self._session.next_deadline(), self._links.next_event()) - monotonic()
+        self._tick_in(max(_MOMENT, min(self._tick_interval, due)))
+
+    def _tick_in(self, seconds: float) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._tick_due = monotonic() + seconds
+        self._ticker = self._loop.call_later(seconds, self._tick)
+
+    def _send_parked(self) -> None:
+        link = self._links.use
+        if link is not None and link.ready:
+            self._session.unparked(lambda pending, frame: link.put(frame, pending), monotonic())
 
     def _warm(self) -> None:
         """What a cancel does before its write. No market is called that: nobody could use it."""
@@ -359,30 +535,105 @@ class Client(Arming[Pending[Any]]):
         self._session.refill()
         self._warmer = self._loop.call_later(self._keep_warm, self._warm)
 
-    async def _open(self, endpoint: Endpoint) -> None:
-        uri, open_timeout = endpoint.uri, endpoint.open_timeout
-        # RFC 8305; uvloop knows no such option.
-        options: dict[str, Any] = {"happy_eyeballs_delay": 0.25}
-        if not isinstance(self._loop, asyncio.BaseEventLoop):
-            options = {}
-        link = Link(endpoint.websocket(), endpoint.tls(), self._message, self._lost, endpoint.max_unsent)
+    # Inside: opening and closing.
+
+    async def _open(self) -> None:
+        """Open the links; raises :class:`ConnectionFailed` if none comes about."""
+        self._links.start(monotonic())
+        try:
+            failures = await asyncio.gather(*self._openings)
+        except BaseException:
+            await self.close()
+            raise
+        if self._links.use is None:
+            await self.close()
+            raise next((failure for failure in failures if failure is not None), NotSent(CLOSED))
+        self._keeper = self._loop.create_task(self._keep())
+        self._tick()
+        if self._keep_warm:
+            self._warm()
+
+    def _begin_opening(self, index: int) -> None:
+        task = self._loop.create_task(self._open_link(index))
+        self._openings.add(task)
+        task.add_done_callback(self._openings.discard)
+
+    async def _open_link(self, index: int) -> ConnectionFailed | None:
+        endpoint = self._endpoint
+        lane = self._session.open_lane(monotonic())
+        link = Link(
+            endpoint.websocket(),
+            endpoint.tls(),
+            lane,
+            self._message,
+            self._lost,
+            max_unsent=endpoint.max_unsent,
+        )
+        failure: ConnectionFailed | None = ConnectionFailed("connect", "cancelled")
+        try:
+            await self._dial(link)
+            failure = ConnectionFailed("upgrade", link.why_not_ready()) if link.closed.done() else None
+        except ConnectionFailed as error:
+            failure = error
+        finally:
+            if failure is not None:
+                self._session.lost(lane, DID_NOT_COME, monotonic())
+                self._links.failed(index, failure, monotonic())
+                await link.aborted(DID_NOT_COME)
+        if failure is None:
+            now = monotonic()
+            self._links.opened(index, link, now)
+            self._send_parked()
+            self._news.tick(now)
+        if self._keeper is not None:
+            self._schedule_tick()
+        return failure
+
+    async def _dial(self, link: Link) -> None:
+        uri, open_timeout = self._endpoint.uri, self._endpoint.open_timeout
+        # RFC 8305; uvloop knows no such option. CPython's race, cancelled, leaves a socket to the garbage
+        # collector: a single address needs none.
+        options: dict[str, Any] = {}
+        if isinstance(self._loop, asyncio.BaseEventLoop) and not is_address(uri.host):
+            options["happy_eyeballs_delay"] = 0.25
         try:
             async with asyncio.timeout(open_timeout):
                 await self._loop.create_connection(lambda: link, uri.host, uri.port, **options)
                 await link.opened
-            self._link = link
         except TimeoutError:
             raise ConnectionFailed("timeout", f"not open within {open_timeout:g} s") from None
+        except socket.gaierror as error:
+            raise ConnectionFailed("dns", str(error)) from error
         except OSError as error:
             raise ConnectionFailed("connect", str(error)) from error
         finally:
-            if self._link is not link:
-                link.abort("the connection did not come about")
-                if not link.opened.cancel() and not link.opened.cancelled():
-                    link.opened.exception()  # seen: it is raised already, or something earlier is
-        self._tick()
-        if self._keep_warm:
-            self._warm()
+            if not link.opened.done():
+                link.opened.cancel()
+            elif not link.opened.cancelled():
+                link.opened.exception()  # seen: it is raised already, or something earlier is
+
+    async def _keep(self) -> None:
+        """Nothing, until the event loop ends under an open client: then every request has its fate."""
+        try:
+            await self._loop.create_future()
+        finally:
+            if self._keeper is not None:  # it was not close()
+                self._stop("the event loop was closed")
+                self._abort("the event loop was closed")
+
+    def _stop(self, reason: str = CLOSED) -> None:
+        for timer in (self._ticker, self._warmer):
+            if timer is not None:
+                timer.cancel()
+        self._close_armed()
+        for task in self._openings:
+            task.cancel()
+        self._links.close(reason, monotonic())
+
+    def _abort(self, reason: str) -> None:
+        for link in self._links.all():
+            link.abort(reason)
+        self._session.close(reason, monotonic())
 
 
 def check_event_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -402,17 +653,11 @@ class connect(Awaitable[Client]):  # noqa: N801  # used like a function
 
     - ``signer``: who signs.
     - ``url``: ``wss://…``; ``ws://`` only to this machine.
-    - ``timeout``: how long a request waits for its reply, in s; then it is :class:`OutcomeUnknown`.
     - ``ssl``: an ``ssl.SSLContext`` in place of the default one, which verifies.
     - ``api_key``: the ``PF-API-KEY`` header, an API config key for a larger rate limit; not a signing key.
-    - ``heartbeat``: ping after this many s without a request; the exchange closes after 60.
-    - ``open_timeout``: for name resolution, TCP, TLS and upgrade together, in s.
-    - ``max_size``: the largest message accepted from the exchange, in bytes.
-    - ``max_unsent``: how many bytes may be waiting for the socket when a request is sent; with
-      more, it is :class:`NotSent`. 0: a request goes to the kernel at once or not at all.
-    - ``arm_window``: how long an armed cancel stays valid, in ms; see :meth:`Client.arm`.
-    - ``keep_warm``: build a request and throw it away every so many s, so that code and data are in
-      the processor's caches when a cancel is due; 0.01 costs 0.3 % of a core. 0: do not.
+    - ``on_late_reply``: called with the request and its outcome when a reply comes after the request
+      ended as :class:`OutcomeUnknown`; it may send.
+    - ``settings``: see :class:`~pacifica_fast.endpoint.Settings`.
 
     Raises :class:`ConnectionFailed`, which tells the stage, and :class:`InvalidRequest`.
     """
@@ -422,37 +667,22 @@ class connect(Awaitable[Client]):  # noqa: N801  # used like a function
         signer: Signer,
         *,
         url: str = MAINNET_WS,
-        timeout: float = TIMEOUT,
         ssl: ssl_module.SSLContext | None = None,
         api_key: str | None = None,
-        heartbeat: float = HEARTBEAT,
-        open_timeout: float = OPEN_TIMEOUT,
-        max_size: int = MAX_MESSAGE,
-        max_unsent: int = 0,
-        arm_window: int | None = None,
-        keep_warm: float = 0.0,
+        on_late_reply: LateReply | None = None,
+        **settings: Unpack[Settings],
     ) -> None:
         check_signer(signer)
         self._signer = signer
-        self._endpoint = Endpoint.checked(
-            url,
-            timeout=timeout,
-            ssl=ssl,
-            api_key=api_key,
-            heartbeat=heartbeat,
-            open_timeout=open_timeout,
-            max_size=max_size,
-            max_unsent=max_unsent,
-            arm_window=arm_window,
-            keep_warm=keep_warm,
-        )
+        self._on_late_reply = on_late_reply
+        self._endpoint = Endpoint.checked(url, ssl=ssl, api_key=api_key, **settings)
         self._client: Client | None = None
 
     async def _connect(self) -> Client:
         endpoint = self._endpoint
         check_event_loop(asyncio.get_running_loop())
-        client = Client(self._signer, endpoint)
-        await client._open(endpoint)
+        client = Client(self._signer, endpoint, self._on_late_reply)
+        await client._open()
         return client
 
     def __await__(self) -> Generator[Any, None, Client]:

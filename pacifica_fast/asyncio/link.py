@@ -8,26 +8,27 @@ import contextlib
 import errno
 import logging
 import os
-import socket
 import ssl
 import weakref
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 
-from websockets.exceptions import InvalidStatus
-
 from pacifica_fast._sodium import ffi, lib
+from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import ConnectionFailed, NotSent
+from pacifica_fast.session import PARTLY_SENT, Lane, Pending
+from pacifica_fast.tcp import RECEIVE_SIZE, tune
 from pacifica_fast.tls import TLS, reason_of
-from pacifica_fast.websocket import WebSocket
+from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Link"]
 
 logger = logging.getLogger("pacifica_fast.asyncio")
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """Bytes of a plain asyncio transport on one side, text messages on the other.
 
     The transport is plain even for ``wss``: asyncio's TLS transport would not say how much
@@ -40,11 +41,15 @@ class Link(asyncio.Protocol):
         self,
         websocket: WebSocket,
         tls: TLS | None,
-        on_message: Callable[[bytes], None],
-        on_lost: Callable[[str], None],
-        max_unsent: int,
+        lane: Lane[Any],
+        on_message: Callable[[Link, bytes], None],
+        on_lost: Callable[[Link, str], None],
+        *,
+        max_unsent: int = 0,
     ) -> None:
         loop = asyncio.get_running_loop()
+        self.lane = lane
+        self._just_sent = lane.just_sent
         self._websocket = websocket
         self._tls = tls
         self._on_message = on_message
@@ -55,8 +60,12 @@ class Link(asyncio.Protocol):
         self._descriptor: weakref.finalize[Any, Any] | None = None
         self._send: Callable[[bytes, int], int] = self._queue
         """As ``pf_send``: how many bytes were taken, or minus errno."""
+        self._room = memoryview(bytearray(RECEIVE_SIZE))
         self._writable = True
         self._failure = ""
+        self.behind = False
+        """True if the last read left something behind, perhaps."""
+        self._hanging_up: asyncio.TimerHandle | None = None
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -64,27 +73,71 @@ class Link(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done when the transport is gone."""
 
-    # Sending.
+    # Sending. Only when ready; raises NotSent, and then no byte has left or ever will.
 
-    def put(self, frames: bytes) -> bytes:
-        """Send finished websocket frames; returns their bytes on the wire. Only when :attr:`ready`.
+    def put(self, frame: bytes, pending: Pending) -> None:
+        """Send the finished websocket frame of ``pending``.
 
-        What the kernel does not take goes when it does. Raises :class:`NotSent`, and then no byte
-        has left or ever will.
+        What the kernel does not take goes when it does.
         """
+        # _write, written out: nothing a cancel comes upon is in the caches.
         try:
-            data = frames if self._encrypt is None else self._encrypt(frames)
+            data = frame if self._encrypt is None else self._encrypt(frame)
             taken = self._send(data, len(data))
-            if taken > 0 and taken != len(data):
-                self._queue(data[taken:])
+            if taken != len(data):
+                self._not_all(data, taken)
+            pending.sent_at = monotonic()
+            self._just_sent.append(pending)
+        except NotSent:
+            raise
         except ssl.SSLError as error:
             raise self._broken(f"tls: {reason_of(error)}") from error
         except BaseException:  # a signal handler's: who knows how much of the frame is on its way
             self.abort("interrupted while sending")
             raise
-        if taken <= 0:
-            self._refused(data, -taken)
+
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+        """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
+
+        If the kernel takes a part only, the connection is closed, and what provably did not leave
+        was not sent.
+        """
+        data = self._write(frames)
+        now = monotonic()
+        for pending in pendings:
+            self.lane.sent(pending, now)
+        unsent = self._unsent_from(len(frames), data)
+        if unsent is not None:
+            self.abort(PARTLY_SENT)
+            here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
+            self.lane.unsent(here, PARTLY_SENT, now)
+
+    def say(self, text: bytes) -> None:
+        """Send a message that is no request."""
+        with contextlib.suppress(NotSent):  # the link is gone, and says so itself
+            self._write(frame_of(text))
+
+    def _write(self, frames: bytes) -> bytes:
+        """Their bytes on the wire."""
+        try:
+            data = frames if self._encrypt is None else self._encrypt(frames)
+            taken = self._send(data, len(data))
+            if taken != len(data):
+                self._not_all(data, taken)
+        except NotSent:
+            raise
+        except ssl.SSLError as error:
+            raise self._broken(f"tls: {reason_of(error)}") from error
+        except BaseException:
+            self.abort("interrupted while sending")
+            raise
         return data
+
+    def _not_all(self, data: bytes, taken: int) -> None:
+        """The kernel took a part or nothing: because it is full, or for a reason."""
+        if taken < 0:
+            raise self._broken(self._websocket.why_over(os.strerror(-taken)))
+        self._queue(data[taken:])
 
     def why_not_ready(self) -> str:
         """The reason why :attr:`ready` is false, for a person."""
@@ -96,14 +149,13 @@ class Link(asyncio.Protocol):
             return self._failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def unsent_from(self, plain_size: int, data: bytes) -> int | None:
-        """What became of ``data``, just made by :meth:`put` of so many plain bytes.
+    def _unsent_from(self, plain_size: int, data: bytes) -> int | None:
+        """What became of ``data``, just made of so many plain bytes and written.
 
         None if the kernel took all of it; else from where on the plain bytes are provably
         still here.
         """
-        assert self._transport is not None  # noqa: S101  # it was written to
-        unsent = self._transport.get_write_buffer_size()
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if not unsent:
             return None
         accepted = max(len(data) - unsent, 0)
@@ -127,6 +179,12 @@ class Link(asyncio.Protocol):
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._transport.abort()
 
+    async def aborted(self, reason: str) -> None:
+        """Drop the connection, and wait until its socket is closed."""
+        self.abort(reason)
+        if self._transport is not None:
+            await self.closed
+
     # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -137,8 +195,7 @@ class Link(asyncio.Protocol):
         # The same connection by a descriptor of ours: pf_send costs less than the transport's
         # write(), keeps the GIL, and says what the kernel took, or why it did not.
         try:
-            if sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock, self.lane.pong_timeout)
             descriptor = ffi.new("int *", os.dup(sock.fileno()))
         except OSError as error:
             self._fail("connect", str(error))
@@ -151,7 +208,13 @@ class Link(asyncio.Protocol):
         else:
             self._send_protocol_bytes()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Always the same: a new one for each read, cut to size, would leave holes all over the heap."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._room[:nbytes]
+        self.behind = nbytes == RECEIVE_SIZE
         try:
             plain = data if self._tls is None else self._decrypted(data, self._tls)
         except ssl.SSLError as error:
@@ -163,9 +226,11 @@ class Link(asyncio.Protocol):
         if not self.opened.done():
             self._check_upgrade()
         for message in messages:
-            self._on_message(message)
+            self._on_message(self, message)
         if self._tls is not None and self._tls.closed_by_peer:
             self.eof_received()
+        elif self._hanging_up is None and self._websocket.ending:
+            self._hanging_up = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._hang_up)
 
     def eof_received(self) -> bool:
         self._websocket.receive_eof()
@@ -186,25 +251,26 @@ class Link(asyncio.Protocol):
         self._update()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
         self._send = self._queue
         if self._descriptor is not None:
             self._descriptor()  # the peer sees the end when both are closed
-        if exc is not None and not self._failure:
-            self._failure = f"connection lost: {exc}"
         if not self._failure:
             self._websocket.receive_eof()
-            self._failure = self._websocket.close_reason
+            self._failure = self._websocket.why_over(exc)
         self._update()
         if not self.closed.done():
             self.closed.set_result(None)
         if not self.opened.done():
             stage = "upgrade" if self._tls is None or self._tls.established else "tls"
-            self.opened.set_exception(ConnectionFailed(stage, self._failure))
-        self._on_lost(self._failure)
+            reason, status = self._websocket.refusal or (self._failure, None)
+            self.opened.set_exception(ConnectionFailed(stage, reason, status))
+        self._on_lost(self, self._failure)
 
     # Inside.
 
-    def _decrypted(self, data: bytes, tls: TLS) -> bytes:
+    def _decrypted(self, data: memoryview, tls: TLS) -> bytes:
         was_established = tls.established
         plain, reply = tls.receive(data)
         if reply:
@@ -221,12 +287,9 @@ class Link(asyncio.Protocol):
             self._queue(data if self._tls is None else self._tls.encrypt(data))
 
     def _check_upgrade(self) -> None:
-        error = self._websocket.handshake_error
-        if isinstance(error, InvalidStatus):
-            status = error.response.status_code
-            self._fail("upgrade", f"the exchange answered HTTP {status}", status)
-        elif error is not None:
-            self._fail("upgrade", str(error))
+        refusal = self._websocket.refusal
+        if refusal is not None:
+            self._fail("upgrade", *refusal)
         elif self._websocket.open:
             self.opened.set_result(None)
 
@@ -234,6 +297,10 @@ class Link(asyncio.Protocol):
         if not self.opened.done():
             self.opened.set_exception(ConnectionFailed(stage, reason, status))
         self.abort(f"{stage}: {reason}")
+
+    def _hang_up(self) -> None:
+        """It is the server that ends TCP (RFC 6455, section 7.1.1); this one does not."""
+        self.abort(self._websocket.why_over())
 
     def _update(self) -> None:
         self.ready = self._websocket.open and self._writable and not self._closing()
@@ -247,12 +314,6 @@ class Link(asyncio.Protocol):
             return -errno.EPIPE
         self._transport.write(data)
         return len(data)
-
-    def _refused(self, data: bytes, error: int) -> None:
-        """The kernel took nothing: for a reason, or because it is full."""
-        if error:
-            raise self._broken(f"connection lost: {os.strerror(error)}")
-        self._queue(data)
 
     def _broken(self, reason: str) -> NotSent:
         self.abort(reason)

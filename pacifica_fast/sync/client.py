@@ -10,40 +10,41 @@ from __future__ import annotations
 import logging
 import ssl as ssl_module
 import weakref
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from threading import Lock, get_ident
+from functools import partial
+from threading import Event, Lock, get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 from uuid import UUID
 
 from pacifica_fast import session
-from pacifica_fast.armed import PARTLY_SENT, Armed, Arming
-from pacifica_fast.endpoint import (
-    HEARTBEAT,
-    MAINNET_WS,
-    MAX_MESSAGE,
-    OPEN_TIMEOUT,
-    TESTNET_WS,
-    TIMEOUT,
-    Endpoint,
-    check_signer,
-)
-from pacifica_fast.errors import ConnectionFailed, NotSent, PacificaError
+from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
+from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError
+from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.reporting import Reporting
+from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.switching import eager_switching
-from pacifica_fast.sync.dial import dial
-from pacifica_fast.sync.link import Ended, Link
+from pacifica_fast.sync.link import Link
 from pacifica_fast.sync.reader import Reader
+from pacifica_fast.sync.turn import Turn
 from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
 
 logger = logging.getLogger("pacifica_fast.sync")
 
+_EVENTS_MAX = 1000
+
 A = TypeVar("A", bound=Ack)
+
+LateReply = Callable[["Pending[Any]", Ack | Exception], None]
 
 
 class Pending(session.Pending, Generic[A]):
@@ -89,27 +90,38 @@ class Pending(session.Pending, Generic[A]):
                 waiters.pop().release()
 
 
-class Client(Arming[Pending[Any]]):
-    """A connection to the exchange, made by :func:`connect`. All of it is safe from any thread.
+class Client(Arming[Pending[Any]], Reporting):
+    """A connection to the exchange, or two, made by :func:`connect`. All of it is safe from any thread.
 
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
-    argument, :class:`NotSent` when the link cannot take the request now, and
-    :class:`KeyClosed`. Those that wait raise :class:`Rejected` or :class:`OutcomeUnknown`.
+    argument, :class:`NotSent` when no link can take the request now, and
+    :class:`KeyClosed`. Those that wait raise :class:`Rejected` or :class:`OutcomeUnknown`; cancels
+    that waited for a connection may also end as :class:`NotSent`.
 
     A client that nobody has any more is closed, and so are all at the interpreter's exit.
     In a forked child nothing is sent: the connection is the parent's.
     """
 
-    def __init__(self, signer: Signer, endpoint: Endpoint) -> None:
+    def __init__(self, signer: Signer, endpoint: Endpoint, on_late_reply: LateReply | None = None) -> None:
         super().__init__(signer, endpoint.arm_window)
+        self._endpoint = endpoint
         self._session: session.Session[Pending[Any]] = session.Session(
-            Pending, timeout=endpoint.timeout, heartbeat=endpoint.heartbeat, now=monotonic()
+            Pending,
+            timeout=endpoint.timeout,
+            heartbeat=endpoint.heartbeat,
+            pong_timeout=endpoint.pong_timeout,
+            clock=endpoint.clock(),
+            budget=endpoint.budget(),
+            latency=endpoint.latencies(),
         )
-        self._link, messages = _open(endpoint)
-        self._reader = Reader(self._link, self._session, min(endpoint.timeout, endpoint.heartbeat) / 20)
+        self._timed = endpoint.latency
+        self._turn = Turn()
+        self._reader = Reader(signer, endpoint, self._session, self._turn, on_late_reply)
+        self._links = self._reader.links
+        self._news = self._reader.news
         # Not at exit: the reader's own hook closes all connections at once.
         weakref.finalize(self, self._reader.stop).atexit = False
-        self._reader.start(messages)
+        self._reader.connect()
 
     # Cancels.
 
@@ -124,16 +136,37 @@ class Client(Arming[Pending[Any]]):
     ) -> Pending[CancelAck]:
         """Cancel one order; the request is with the kernel when this returns.
 
+        Unless there is no connection and cancels are to wait for one (``on_disconnect="retry"``).
         Arguments as :meth:`Signer.cancel_order`.
         """
-        link = self._link
-        if not link.ready:
-            raise NotSent(link.why_not_ready())
-        pending = self._session.take()
-        frame = self.signer.cancel_order_frame(
-            symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
-        )
-        self._send(pending, frame)
+        timed = self._timed
+        if timed:
+            began = monotonic()
+        try:
+            link = self._links.use
+            if link is None or not link.ready:
+                raise NotSent(self._links.why_not_ready())
+            pending = self._session.take()
+            frame = self.signer.cancel_order_frame(
+                symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
+            )
+            if timed:
+                pending.began, pending.built = began, monotonic()
+            self._send(pending, frame)
+            pending.order = order_id if client_order_id is None else str(client_order_id)
+        except NotSent as error:
+            return self._cancel_later(
+                error,
+                partial(
+                    self.signer.cancel_order_frame,
+                    symbol,
+                    order_id,
+                    client_order_id,
+                    timestamp,
+                    expiry_window,
+                ),
+                order=order_id if client_order_id is None else str(client_order_id),
+            )
         return pending
 
     def cancel_order(
@@ -163,15 +196,18 @@ class Client(Arming[Pending[Any]]):
         expiry_window: int | None = None,
     ) -> CancelAllAck:
         """Cancel all orders of ``symbol``, or of every symbol."""
-        pending: Pending[CancelAllAck] = self._taken("cancel_all_orders")
-        request = self.signer.cancel_all_orders(
-            symbol=symbol,
-            exclude_reduce_only=exclude_reduce_only,
-            timestamp=timestamp,
-            expiry_window=expiry_window,
-            number=pending.number,
-        )
-        self._send(pending, frame_of(request.text))
+
+        def frame(number: int) -> bytes:
+            request = self.signer.cancel_all_orders(
+                symbol=symbol,
+                exclude_reduce_only=exclude_reduce_only,
+                timestamp=timestamp,
+                expiry_window=expiry_window,
+                number=number,
+            )
+            return frame_of(request.text)
+
+        pending: Pending[CancelAllAck] = self._cancel(frame, "cancel_all_orders")
         return pending.result()
 
     def batch_cancel(
@@ -185,12 +221,14 @@ class Client(Arming[Pending[Any]]):
 
         The acknowledgement is of the batch: look at the ``success`` of each result.
         """
-        pending: Pending[BatchAck] = self._taken("batch_orders")
-        request = self.signer.batch_cancel(
-            cancels, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
-        )
-        pending.actions = len(cancels)
-        self._send(pending, frame_of(request.text))
+
+        def frame(number: int) -> bytes:
+            request = self.signer.batch_cancel(
+                cancels, timestamp=timestamp, expiry_window=expiry_window, number=number
+            )
+            return frame_of(request.text)
+
+        pending: Pending[BatchAck] = self._cancel(frame, "batch_orders", len(cancels))
         return pending.result()
 
     def request(
@@ -201,20 +239,87 @@ class Client(Arming[Pending[Any]]):
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> Ack:
-        """Any operation of the websocket: ``create_order``, ``edit_order``, ..."""
+        """Any operation of the websocket: ``create_order``, ``edit_order``, ...
+
+        Never sent later than now, nor twice. What is no cancel raises :class:`CreditsReserved` if it would
+        use the credits that are kept for cancels.
+        """
         pending: Pending[Ack] = self._taken(operation)
         request = self.signer.request(
             operation, data, timestamp=timestamp, expiry_window=expiry_window, number=pending.number
         )
-        self._send(pending, frame_of(request.text))
+        frame = frame_of(request.text)
+        self._session.book(pending, monotonic())
+        try:
+            self._send(pending, frame)
+        except BaseException:
+            self._session.unbook(pending)
+            raise
         return pending.result()
 
     # The connection.
 
-    @property
-    def connected(self) -> bool:
-        """True while a request can be sent and will reach the kernel at once."""
-        return self._link.ready
+    def events(self) -> Iterator[ConnectionEvent]:
+        """What happens to the links from now on, until the client is closed: iterate over it.
+
+        Waits for the next one, so give it a thread of its own. One that is not read loses the
+        oldest of more than 1 000.
+        """
+        waiting: deque[ConnectionEvent] = deque(maxlen=_EVENTS_MAX)
+        arrived = Event()
+        links = self._links
+
+        def listen(event: ConnectionEvent) -> None:
+            waiting.append(event)
+            arrived.set()
+
+        links.listeners.append(listen)
+        return _events(links, listen, waiting, arrived)
+
+    # Tracking orders.
+
+    def track(
+        self, account: str | None = None, *, arm: bool = True, within: float = TRACK_TIMEOUT
+    ) -> OrderTracker:
+        """Follow the resting orders of ``account`` (the signer's own by default).
+
+        Each of the signer's own is armed as it rests, unless ``arm`` is False, and disarmed when it
+        ends; one signature each. From then on, what a cancel that ended as :class:`OutcomeUnknown` or with
+        code 420 did becomes known: :attr:`Pending.settled`, :meth:`truth`.
+
+        Raises :class:`ConnectionFailed`, stage ``subscribe``, if the exchange does not acknowledge
+        within so many s: a bad subscription is answered with silence.
+        """
+        self._check_open()
+        tracker = self._reader.track(self._tracker(account, arm, self._news.truth_told))
+        if not self._until(lambda: tracker.live, within):
+            raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s")
+        return tracker
+
+    def truth(self, pending: Pending[Any], within: float = TRACK_TIMEOUT) -> Truth:
+        """Wait until a tracker knows what became of the order of a cancel.
+
+        Raises ``TimeoutError`` if that is not known ``within`` so many s.
+        """
+        self._until(lambda: pending.settled is not None, within)
+        truth = pending.settled
+        if truth is None:
+            raise TimeoutError(f"what became of the order is not known within {within:g} s")
+        return truth
+
+    def _until(self, there: Callable[[], bool], within: float) -> bool:
+        changed, deadline = Event(), monotonic() + within
+        listeners = self._news.changed
+        listeners.append(changed.set)
+        try:
+            while not there() and monotonic() < deadline:
+                changed.wait(max(0.0, deadline - monotonic()))
+                changed.clear()
+        finally:
+            listeners.remove(changed.set)
+        return there()
+
+    # Closing.
 
     def close(self) -> None:
         """Close the connection; requests in flight may still get their replies meanwhile.
@@ -242,11 +347,53 @@ class Client(Arming[Pending[Any]]):
 
     # Inside.
 
-    def _taken(self, operation: str) -> Pending[Any]:
-        if not self._link.ready:
-            raise NotSent(self._link.why_not_ready())
+    def _ready_link(self) -> Link | Pair[Any]:
+        link = self._links.use
+        if link is None or not link.ready:
+            raise NotSent(self._links.why_not_ready())
+        return link
+
+    def _taken(self, operation: str, actions: int = 0) -> Pending[Any]:
+        self._ready_link()
         pending = self._session.take()
-        pending.operation = operation
+        pending.operation, pending.actions = operation, actions
+        return pending
+
+    def _cancel(
+        self,
+        frame: Callable[[int], bytes],
+        operation: str,
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> Pending[Any]:
+        try:
+            pending = self._taken(operation, actions)
+            pending.order = order
+            self._send(pending, frame(pending.number))
+        except NotSent as error:
+            return self._cancel_later(error, frame, operation, actions, order)
+        return pending
+
+    def _cancel_later(
+        self,
+        error: NotSent,
+        frame: Callable[[int], bytes],
+        operation: str = "cancel_order",
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> Pending[Any]:
+        """Have a cancel wait for a connection, if that is wanted."""
+        if not self._endpoint.retry_within or self._links.closed or self._turn.owner == get_ident():
+            raise error
+        pending = self._session.take()
+        pending.operation, pending.actions, pending.order = operation, actions, order
+        frame(pending.number)  # bad input is told now, and not when there is a connection
+        deadline = monotonic() + self._endpoint.retry_within
+        with self._turn():
+            if self._links.closed:
+                raise error
+            self._session.park(pending, frame, str(error), deadline)
+        self._reader.bell.ring()
         return pending
 
     def _send(
@@ -257,155 +404,121 @@ class Client(Arming[Pending[Any]]):
     ) -> Pending[Any] | None:
         """Send a request in one turn; with ``armed`` the one signed ahead, or None if that is spent.
 
-        A turn as :meth:`Link.turn` has it, written out: what lies between decision and wire.
+        A turn as :class:`Turn` has it, written out: what lies between decision and wire.
         """
-        link, me = self._link, get_ident()
-        free, writing = link.free, False
+        turn, me = self._turn, get_ident()
+        free = turn.free
         while True:
             try:
                 del free[0]
                 break
             except IndexError:
-                link.wait_for_turn(me)
+                turn.wait(me)
         try:
-            link.owner = me
-            if link.wanted:
-                link.wanted = False
-            if not link.ready:
-                raise NotSent(link.why_not_ready())
+            turn.owner = me
+            if turn.wanted:
+                turn.wanted = False
+            link = self._links.use
+            if link is None or not link.ready:
+                raise NotSent(self._links.why_not_ready())
             if armed is not None:
+                began = monotonic() if self._timed else 0.0
                 size = armed._take()
                 pending, armed._pending = armed._pending, None
                 if size >= 0:
                     frame = self._store.view[:size]
                 else:
                     pending = None
+                if began and pending is not None:
+                    pending.began, pending.built = began, monotonic()
             if pending is None:
                 return None
-            writing = True
             link.put(frame, pending)
-            pending.sent_at = monotonic()
-            self._session.just_sent.append(pending)
             if armed is not None:
                 self._fired.append(armed)
-        except BaseException as error:
-            if writing:
-                link.interrupted(error)
-            raise
         finally:
-            link.owner = 0
+            turn.owner = 0
             free.append(None)
         return pending
 
     # Armed cancels; see Arming.
 
     def _check_open(self) -> None:
-        if self._link.failed or self._link.closing:
-            raise NotSent(self._link.why_not_ready())
+        if self._links.closed:
+            raise NotSent(self._links.why_not_ready())
 
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
-        pending = self._send(None, b"", armed)
+        try:
+            pending = self._send(None, b"", armed)
+        except NotSent as error:
+            return self._cancel_later(error, partial(self._frame_of, armed), order=armed.order)
         if pending is None:
             self._disarm(armed)
-            pending = self._taken("cancel_order")
-            self._send(pending, self._frame_of(armed, pending.number))
+            pending = self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
-        link = self._link
-        if not link.ready:
-            raise NotSent(link.why_not_ready())
+        self._ready_link()
         with eager_switching():
             frames, pendings, starts = self._frames_of(cancels)
-            with link.turn():
-                if not link.ready:
-                    raise NotSent(link.why_not_ready())
-                try:
-                    data = link.put(frames, None)
-                    self._session.sent_many(pendings, "cancel_order", monotonic())
-                    unsent = link.unsent_from(len(frames), data)
-                except BaseException as error:
-                    link.interrupted(error)
-                    raise
-                if unsent is not None:
-                    link.fail(PARTLY_SENT)
-                    self._settle_unsent(pendings, starts, unsent)
+            with self._turn():
+                self._ready_link().put_many(frames, pendings, starts)
         return pendings
 
     def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
         """Called by the session, hence in the reader's turn."""
-        link = self._link
         try:
-            if not link.ready:
-                raise NotSent(link.why_not_ready())
+            link = self._ready_link()
             self._session.renumber(pending)
             link.put(self._frame_of(armed, pending.number), pending)
         except PacificaError as error:
             logger.warning("could not sign afresh: %s", error)
             return False
-        self._session.sent(pending, "cancel_order", monotonic())
         return True
+
+
+def _events(
+    links: Links[Link],
+    listen: Callable[[ConnectionEvent], None],
+    waiting: deque[ConnectionEvent],
+    arrived: Event,
+) -> Iterator[ConnectionEvent]:
+    """Knows no client: one that nobody has but who waits here is collected, and closed."""
+    try:
+        while True:
+            while waiting:
+                yield waiting.popleft()
+            if links.state is LinkState.CLOSED:
+                return
+            arrived.clear()
+            if not waiting:
+                arrived.wait()
+    finally:
+        links.listeners.remove(listen)
 
 
 def connect(
     signer: Signer,
     *,
     url: str = MAINNET_WS,
-    timeout: float = TIMEOUT,
     ssl: ssl_module.SSLContext | None = None,
     api_key: str | None = None,
-    heartbeat: float = HEARTBEAT,
-    open_timeout: float = OPEN_TIMEOUT,
-    max_size: int = MAX_MESSAGE,
-    max_unsent: int = 0,
-    arm_window: int | None = None,
+    on_late_reply: LateReply | None = None,
+    **settings: Unpack[Settings],
 ) -> Client:
     """Connect to the exchange: ``with connect(signer) as client``, or close it yourself.
 
     - ``signer``: who signs.
     - ``url``: ``wss://…``; ``ws://`` only to this machine.
-    - ``timeout``: how long a request waits for its reply, in s; then it is :class:`OutcomeUnknown`.
     - ``ssl``: an ``ssl.SSLContext`` in place of the default one, which verifies.
     - ``api_key``: the ``PF-API-KEY`` header, an API config key for a larger rate limit; not a signing key.
-    - ``heartbeat``: ping after this many s without a request; the exchange closes after 60.
-    - ``open_timeout``: for name resolution, TCP, TLS and upgrade together, in s.
-    - ``max_size``: the largest message accepted from the exchange, in bytes.
-    - ``max_unsent``: how many bytes may be waiting for the socket when a request is sent; with
-      more, it is :class:`NotSent`. 0: a request goes to the kernel at once or not at all.
-    - ``arm_window``: how long an armed cancel stays valid, in ms; see :meth:`Client.arm`.
+    - ``on_late_reply``: called with the request and its outcome when a reply comes after the request
+      ended as :class:`OutcomeUnknown`; in the client's own thread, and it may send.
+    - ``settings``: see :class:`~pacifica_fast.endpoint.Settings`.
 
     Raises :class:`ConnectionFailed`, which tells the stage, and :class:`InvalidRequest`.
     """
     check_signer(signer)
-    endpoint = Endpoint.checked(
-        url,
-        timeout=timeout,
-        ssl=ssl,
-        api_key=api_key,
-        heartbeat=heartbeat,
-        open_timeout=open_timeout,
-        max_size=max_size,
-        max_unsent=max_unsent,
-        arm_window=arm_window,
-    )
-    return Client(signer, endpoint)
-
-
-def _open(endpoint: Endpoint) -> tuple[Link, list[bytes]]:
-    """An open link, and the messages that came right behind the upgrade."""
-    deadline = monotonic() + endpoint.open_timeout
-    websocket, tls = endpoint.websocket(), endpoint.tls()
-    try:
-        sock = dial(endpoint.uri.host, endpoint.uri.port, deadline)
-        link = Link(sock, websocket, tls, endpoint.max_unsent)
-        try:
-            return link, link.open(deadline)
-        except BaseException:
-            link.drop("the connection did not come about")
-            raise
-    except TimeoutError:
-        raise ConnectionFailed("timeout", f"not open within {endpoint.open_timeout:g} s") from None
-    except OSError as error:
-        raise ConnectionFailed("connect", str(error)) from error
-    except Ended as end:
-        raise ConnectionFailed(end.stage, end.reason, end.status) from None
+    if settings.get("keep_warm"):
+        raise InvalidRequest("keep_warm: only the asyncio client has it")
+    return Client(signer, Endpoint.checked(url, ssl=ssl, api_key=api_key, **settings), on_late_reply)

@@ -24,20 +24,22 @@ from typing import Any
 __all__ = ["dial", "milliseconds_until"]
 
 ATTEMPT_DELAY = 0.25  # s (RFC 8305, section 5)
+GIVEN_UP = "given up"
+
+_LOOK_UP = 0.05  # s; how soon whoever waits for a name notices that he need not
 
 Address = tuple[Any, ...]
 """One answer of ``socket.getaddrinfo``."""
 
 
-def dial(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect; the socket is non-blocking and does not delay what is small (TCP_NODELAY).
+def dial(host: str, port: int, deadline: float, stop: socket.socket | None = None) -> socket.socket:
+    """Connect; the socket is non-blocking.
 
-    ``deadline`` is in seconds of ``time.monotonic``. Raises ``TimeoutError`` when it has
-    passed, and ``OSError`` when the name has no address or none of them answers.
+    ``deadline`` is in seconds of ``time.monotonic``; something to read from ``stop`` ends the
+    attempt. Raises ``TimeoutError`` when the time is up, ``socket.gaierror`` when the name has no
+    address, and ``OSError`` when none of them answers.
     """
-    sock = _first_to_answer(_families_in_turn(_resolved(host, port, deadline)), deadline)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return _first_to_answer(_families_in_turn(_resolved(host, port, deadline, stop)), deadline, stop)
 
 
 def milliseconds_until(moment: float) -> int:
@@ -45,7 +47,7 @@ def milliseconds_until(moment: float) -> int:
     return max(0, ceil((moment - monotonic()) * 1000))
 
 
-def _resolved(host: str, port: int, deadline: float) -> list[Address]:
+def _resolved(host: str, port: int, deadline: float, stop: socket.socket | None) -> list[Address]:
     with contextlib.suppress(socket.gaierror):  # an address needs no name server
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     # The system's resolver knows no deadline and cannot be interrupted: a thread waits for it.
@@ -58,13 +60,21 @@ def _resolved(host: str, port: int, deadline: float) -> list[Address]:
             answers.put(error)
 
     Thread(target=resolve, name="pacifica_fast resolver", daemon=True).start()
-    try:
-        answer = answers.get(timeout=max(0.0, deadline - monotonic()))
-    except Empty:
-        raise TimeoutError("the name was not resolved in time") from None
+    answer = _answer(answers, deadline, stop)
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def _answer(
+    answers: SimpleQueue[list[Address] | Exception], deadline: float, stop: socket.socket | None
+) -> list[Address] | Exception:
+    while (left := deadline - monotonic()) > 0:
+        with contextlib.suppress(Empty):
+            return answers.get(timeout=min(left, _LOOK_UP))
+        if stop is not None and select.select([stop], [], [], 0)[0]:
+            raise OSError(GIVEN_UP)
+    raise TimeoutError("the name was not resolved in time")
 
 
 def _families_in_turn(addresses: Iterable[Address]) -> list[Address]:
@@ -74,12 +84,16 @@ def _families_in_turn(addresses: Iterable[Address]) -> list[Address]:
     return [address for address in chain.from_iterable(zip_longest(*by_family.values())) if address]
 
 
-def _first_to_answer(addresses: Iterable[Address], deadline: float) -> socket.socket:
+def _first_to_answer(
+    addresses: Iterable[Address], deadline: float, stop: socket.socket | None
+) -> socket.socket:
     untried = deque(addresses)
     attempts: dict[int, socket.socket] = {}
     errors: list[OSError] = []
     poller = select.poll()
     next_attempt = 0.0
+    if stop is not None:
+        poller.register(stop, select.POLLIN)
     try:
         while untried or attempts:
             now = monotonic()
@@ -96,6 +110,8 @@ def _first_to_answer(addresses: Iterable[Address], deadline: float) -> socket.so
                 next_attempt = now + ATTEMPT_DELAY
             until = min(next_attempt, deadline) if untried else deadline
             for descriptor, _ in poller.poll(milliseconds_until(until)):
+                if descriptor not in attempts:
+                    raise OSError(GIVEN_UP)
                 poller.unregister(descriptor)
                 sock = attempts.pop(descriptor)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -9,28 +9,24 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from threading import RLock, get_ident
-from time import sleep
-
-from websockets.exceptions import InvalidStatus
+from threading import RLock
+from time import monotonic
+from typing import Any
 
 from pacifica_fast._sodium import ffi, lib
+from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
-from pacifica_fast.session import Pending
+from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
+from pacifica_fast.tcp import RECEIVE_SIZE
 from pacifica_fast.tls import TLS, reason_of
-from pacifica_fast.websocket import WebSocket
+from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Bell", "Ended", "Link"]
 
-RECEIVE_SIZE = 64 * 1024
 BACKLOG_MAX = 4 * 1024 * 1024  # bytes; a peer that asks for so many pongs and reads none is left
-
-_A_MOMENT = 2e-5  # s; the kernel makes it about 70 µs, and nobody's turn is much longer
-_COURTESIES = 50  # moments that the reader waits at most for a sender to take its turn
 
 
 class Ended(Exception):
@@ -82,13 +78,7 @@ class Bell:
 class Link:
     """Bytes of a non-blocking socket on one side, text messages on the other.
 
-    Used by many senders and one reader, who take turns: OpenSSL forbids two calls on one
-    connection at once, and records must reach the socket in the order in which they were
-    encrypted. Nobody waits for anything while it is his turn.
-
-    The turn is the one element of the list :attr:`free`. Deleting it takes the turn, in one
-    step; an empty list says that somebody has it. A ``threading.Lock`` is the same, and costs
-    4 µs more where it counts: in a bot that sends once in a while, whose caches are cold.
+    Used by many senders and one reader, in turns (:class:`~pacifica_fast.sync.turn.Turn`).
 
     Without a turn: :attr:`ready` (look again in your turn), :meth:`why_not_ready` and, for the
     reader alone, :meth:`events` and :meth:`receive_bytes`.
@@ -99,32 +89,38 @@ class Link:
         "_descriptor",
         "_encrypt",
         "_flushed",
+        "_just_sent",
         "_max_unsent",
         "_opened",
+        "_room",
         "_send",
         "_socket",
         "_tls",
         "_untouched",
         "_websocket",
         "at_end",
+        "behind",
         "bell",
         "failed",
         "failure",
-        "free",
-        "owner",
+        "lane",
         "ready",
-        "wanted",
     )
 
     def __init__(
-        self, sock: socket.socket, websocket: WebSocket, tls: TLS | None, max_unsent: int = 0
+        self,
+        sock: socket.socket,
+        websocket: WebSocket,
+        tls: TLS | None,
+        lane: Lane[Any],
+        bell: Bell,
+        *,
+        max_unsent: int = 0,
     ) -> None:
-        self.free: list[None] = [None]
-        self.owner = 0
-        """The thread whose turn it is, as ``threading.get_ident`` has it, or 0."""
-        self.wanted = False
-        """Set by a sender that has to wait: the reader stands back."""
-        self.bell = Bell()
+        self.lane = lane
+        self._just_sent = lane.just_sent
+        self.bell = bell
+        """Rung when the reader has something to do."""
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
         self.at_end = False
@@ -142,67 +138,36 @@ class Link:
         """How many bytes the kernel took, or minus errno."""
         self._max_unsent = max_unsent
         self._opened = False
+        self.behind = False
+        """True if the last read left something behind, perhaps."""
+        # Always the same: a new one for each read, cut to size, would leave holes all over the heap.
+        self._room = memoryview(bytearray(RECEIVE_SIZE))
         # What the kernel did not take; how much of it did go since; and the requests of which
         # not a byte has gone, with where they start.
         self._backlog = b""
         self._flushed = 0
         self._untouched: deque[tuple[int, Pending]] = deque()
 
-    # Turns.
-
-    def wait_for_turn(self, me: int) -> None:
-        """Wait a little; it is for the caller to look at :attr:`free` again.
-
-        Raises :class:`NotSent` if the turn is this very thread's: a signal handler may come in
-        the middle of sending, a logging handler in the middle of receiving, and either would
-        wait for itself, for ever.
-        """
-        if self.owner == me:
-            raise NotSent("this thread is in the middle of another call (is this a signal handler?)")
-        self.wanted = True
-        sleep(_A_MOMENT)
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """One turn, where a few microseconds do not matter."""
-        free, me = self.free, get_ident()
-        while True:
-            try:
-                del free[0]
-                break
-            except IndexError:
-                self.wait_for_turn(me)
-        try:
-            self.owner = me
-            self.wanted = False
-            yield
-        finally:
-            self.owner = 0
-            free.append(None)
-
-    def stand_back(self) -> None:
-        """Before the reader's turn: senders who wait for theirs go first."""
-        for _ in range(_COURTESIES):
-            if not self.wanted:
-                break
-            sleep(_A_MOMENT)
-
     # Opening, before there is a reader.
 
-    def open(self, deadline: float) -> list[bytes]:
+    def open(self, deadline: float, stop: Bell) -> list[bytes]:
         """TLS and upgrade; returns the messages that came right behind.
 
-        Raises ``TimeoutError`` at the deadline, and :class:`Ended`.
+        Raises ``TimeoutError`` at the deadline, and :class:`Ended`, when ``stop`` rings too.
         """
         poller = select.poll()
+        poller.register(stop.ear, select.POLLIN)
         if self._tls is None:
             self._send_protocol_bytes()
         else:
             self._write(self._tls.start())
         while True:
             poller.register(self._socket, self.events())
-            if not poller.poll(milliseconds_until(deadline)):
+            events = poller.poll(milliseconds_until(deadline))
+            if not events:
                 raise TimeoutError("not open in time")
+            if any(descriptor == stop.ear.fileno() for descriptor, _ in events):
+                raise Ended(CLOSED, self._stage())
             if self._backlog:
                 self.flush()
             messages = self.receive(self.decrypt(self.receive_bytes()))
@@ -211,7 +176,7 @@ class Link:
             if self.at_end:
                 raise self.end()
 
-    # Sending.
+    # Sending. Only when ready; raises NotSent, and then no byte has left or ever will.
 
     def why_not_ready(self) -> str:
         """The reason why :attr:`ready` is false, for a person."""
@@ -219,29 +184,55 @@ class Link:
             return self.failure or "the connection is closing"
         return "earlier data is still waiting for the socket"
 
-    def put(self, frames: bytes, pending: Pending | None) -> bytes:
-        """Send a finished websocket frame, that of ``pending``, or several; their bytes on the wire.
+    def put(self, frame: bytes, pending: Pending) -> None:
+        """Send the finished websocket frame of ``pending``.
 
-        Only when :attr:`ready`. What the kernel does not take goes when it does. Raises
-        :class:`NotSent`, and then no byte has left or ever will.
+        What the kernel does not take goes when it does.
         """
-        data = frames
-        if self._encrypt is not None:
-            try:
-                data = self._encrypt(frames)
-            except ssl.SSLError as error:
-                raise self._broken(f"tls: {reason_of(error)}") from error
-        taken = 0 if self._backlog else self._send(data, len(data))
-        if taken != len(data):
-            if taken < 0:
-                raise self._broken(f"connection lost: {os.strerror(-taken)}")
-            if pending is not None and not taken:
-                self._untouched.append((self._flushed + len(self._backlog), pending))
-            self._keep(data[taken:])
-        return data
+        try:
+            data = frame if self._encrypt is None else self._encrypt(frame)
+            taken = 0 if self._backlog else self._send(data, len(data))
+            if taken != len(data):
+                self._not_all(data, taken, pending)
+            pending.sent_at = monotonic()
+            self._just_sent.append(pending)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
 
-    def unsent_from(self, plain_size: int, data: bytes) -> int | None:
-        """What became of ``data``, just made by :meth:`put` of so many plain bytes.
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+        """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
+
+        If the kernel takes a part only, the connection is given up, and what provably did not leave
+        was not sent.
+        """
+        try:
+            data = frames if self._encrypt is None else self._encrypt(frames)
+            taken = 0 if self._backlog else self._send(data, len(data))
+            if taken != len(data):
+                self._not_all(data, taken, None)
+            now = monotonic()
+            for pending in pendings:
+                self.lane.sent(pending, now)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
+        unsent = self._unsent_from(len(frames), data)
+        if unsent is not None:
+            self.fail(PARTLY_SENT)
+            here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
+            self.lane.unsent(here, PARTLY_SENT, now)
+
+    def _not_all(self, data: bytes, taken: int, pending: Pending | None) -> None:
+        """The kernel took a part or nothing: because it is full, or for a reason."""
+        if taken < 0:
+            raise self._broken(self._websocket.why_over(os.strerror(-taken)))
+        if pending is not None and not taken:
+            self._untouched.append((self._flushed + len(self._backlog), pending))
+        self._keep(data[taken:])
+
+    def _unsent_from(self, plain_size: int, data: bytes) -> int | None:
+        """What became of ``data``, just made of so many plain bytes and written.
 
         None if the kernel took all of it; else from where on the plain bytes are provably
         still here.
@@ -251,18 +242,24 @@ class Link:
         accepted = max(len(data) - len(self._backlog), 0)
         return accepted if self._tls is None else self._tls.provably_unsent(plain_size, data, accepted)
 
-    def interrupted(self, error: BaseException) -> None:
-        """For an error that came out of :meth:`put`, or from behind it in the same turn.
+    def _interrupted(self, error: BaseException) -> None:
+        """For an error that came out of sending.
 
-        If it is not :meth:`put`'s own, it came from a signal handler, Ctrl-C say, or a cancel that
+        If it is not our own, it came from a signal handler, Ctrl-C say, or a cancel that
         one made: who knows how much of the frame is on its way. The link fails; what is not to be
         taken for :class:`NotSent` is raised as :class:`OutcomeUnknown`.
         """
+        if isinstance(error, ssl.SSLError):
+            raise self._broken(f"tls: {reason_of(error)}") from error
         if isinstance(error, NotSent) and self.failed:
             return
         self.fail("interrupted while sending")
         if isinstance(error, NotSent):
             raise OutcomeUnknown("interrupted while sending") from error
+
+    def abort(self, reason: str) -> None:
+        """As :meth:`fail`."""
+        self.fail(reason)
 
     def fail(self, reason: str) -> None:
         """Give the connection up: not a byte more leaves, and the reader will drop it."""
@@ -292,23 +289,31 @@ class Link:
             self._flushed = 0
         self._update()
 
-    def ping(self, frame: bytes) -> None:
-        """Send a frame that has no reply, unless earlier data waits. Raises :class:`Ended`."""
+    def say(self, text: bytes) -> None:
+        """Send a message that is no request, unless earlier data waits."""
         if self.ready:
-            self._write(frame if self._encrypt is None else self._encrypt(frame))
+            frame = frame_of(text)
+            try:
+                self._write(frame if self._encrypt is None else self._encrypt(frame))
+            except Ended as end:
+                self.fail(end.reason)
 
-    def receive_bytes(self) -> bytes:
-        """What the socket has, without waiting; nothing if it has nothing. Raises :class:`Ended`."""
+    def receive_bytes(self) -> memoryview:
+        """What the socket has, without waiting; nothing if it has nothing. Raises :class:`Ended`.
+
+        It is overwritten by the next call.
+        """
         try:
-            data = self._socket.recv(RECEIVE_SIZE)
+            size = self._socket.recv_into(self._room)
         except BlockingIOError:
-            return b""
+            return self._room[:0]
         except OSError as error:
-            raise Ended(f"connection lost: {error}", self._stage()) from error
-        self.at_end = not data
-        return data
+            raise Ended(self._websocket.why_over(error), self._stage()) from error
+        self.at_end = not size
+        self.behind = size == RECEIVE_SIZE
+        return self._room[:size]
 
-    def decrypt(self, data: bytes) -> bytes:
+    def decrypt(self, data: memoryview) -> bytes | memoryview:
         """The plain bytes of what came from the wire. Raises :class:`Ended`."""
         tls = self._tls
         if tls is None or not data:
@@ -325,7 +330,7 @@ class Link:
         self.at_end = tls.closed_by_peer
         return plain
 
-    def receive(self, plain: bytes) -> list[bytes]:
+    def receive(self, plain: bytes | memoryview) -> list[bytes]:
         """The messages that are now complete. Raises :class:`Ended` if the upgrade is refused."""
         messages = self._websocket.receive(plain) if plain else []
         self._send_protocol_bytes()
@@ -344,17 +349,22 @@ class Link:
     def close(self) -> None:
         """Begin the closing handshake (RFC 6455, section 7)."""
         if self._websocket.open:
-            self.failure = self.failure or "the client was closed"
+            self.failure = self.failure or CLOSED
         self._websocket.close()
-        self._send_protocol_bytes()
+        try:
+            self._send_protocol_bytes()
+        except Ended as end:
+            self.fail(end.reason)
         self._update()
+        self.bell.ring()
 
     def end(self) -> Ended:
         """Why there is nothing more to receive."""
         self._websocket.receive_eof()
         with contextlib.suppress(Ended):
             self._send_protocol_bytes()
-        return Ended(self._websocket.close_reason, self._stage())
+        reason, status = self._websocket.refusal or (self._websocket.why_over(), None)
+        return Ended(reason, self._stage(), status)
 
     def drop(self, reason: str) -> str:
         """Close the socket at once, and the bell; returns the reason, or an earlier one."""
@@ -366,7 +376,6 @@ class Link:
             with contextlib.suppress(OSError):  # a courtesy: ssl.SSLError is one too
                 self._socket.send(self._tls.close())
         self._close_socket()
-        self.bell.close()
         return self.failure
 
     def untouched(self) -> list[Pending]:
@@ -374,17 +383,11 @@ class Link:
         return [pending for _, pending in self._untouched]
 
     def abandon(self, reason: str) -> None:
-        """In a forked child: let go of what belongs to the parent, without a byte to anybody.
-
-        It may be the turn of a thread that does not exist here.
-        """
-        self.free = [None]
-        self.owner = 0
+        """In a forked child: let go of what belongs to the parent, without a byte to anybody."""
         self.failure = reason
         self.failed = True
         self.ready = False
         self._close_socket()
-        self.bell.abandon()
 
     # Inside.
 
@@ -400,7 +403,7 @@ class Link:
         if not self._backlog:
             taken = self._send(data, len(data))
             if taken < 0:
-                raise Ended(f"connection lost: {os.strerror(-taken)}", self._stage())
+                raise Ended(self._websocket.why_over(os.strerror(-taken)), self._stage())
         elif len(self._backlog) > BACKLOG_MAX:
             raise Ended("the exchange does not read what it asks for", self._stage())
         if taken != len(data):
@@ -420,12 +423,9 @@ class Link:
             self._write(data if self._encrypt is None else self._encrypt(data))
 
     def _check_upgrade(self) -> None:
-        error = self._websocket.handshake_error
-        if isinstance(error, InvalidStatus):
-            status = error.response.status_code
-            raise Ended(f"the exchange answered HTTP {status}", "upgrade", status)
-        if error is not None:
-            raise Ended(str(error), "upgrade")
+        refusal = self._websocket.refusal
+        if refusal is not None:
+            raise Ended(refusal.reason, "upgrade", refusal.status)
         self._opened = self._websocket.open
 
     def _stage(self) -> str:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from links_of import link_of, transport_of
 from websockets.asyncio.server import ServerConnection, serve
 
 from pacifica_fast import (
@@ -267,7 +268,6 @@ async def test_no_link_to_sign_afresh_on(signer: Signer) -> None:
         (armed,) = arm_orders(client, exchange, 1)
         exchange.faults.reject_next(401, "Invalid message")
         pending = armed.fire()
-        assert client._link is not None
         client._resend = lambda armed, pending: False  # type: ignore[method-assign]
         with pytest.raises(SignatureRejected):
             await pending
@@ -289,8 +289,7 @@ async def test_pull(exchange: MockExchange, signer: Signer) -> None:
 
 
 def counted_writes(client: Client) -> list[int]:
-    assert client._link is not None
-    link, writes = client._link, []
+    link, writes = link_of(client), []
     send = link._send
 
     def counting(data: bytes, size: int) -> int:
@@ -349,9 +348,7 @@ async def test_a_pull_of_which_the_kernel_takes_a_part(signer: Signer) -> None:
                 url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/ws"
                 ssl = certificate_of.client_ssl_context() if tls else None
                 async with connect(signer, url=url, ssl=ssl) as client:
-                    assert client._link is not None
-                    assert client._link._transport is not None
-                    own = client._link._transport.get_extra_info("socket")
+                    own = transport_of(client).get_extra_info("socket")
                     own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
                     pendings = client.pull([client.arm("BTC", order_id=n) for n in range(2000)])
                     assert not client.connected
@@ -373,7 +370,7 @@ async def test_not_connected_any_more(signer: Signer) -> None:
     async with MockExchange() as exchange:
         async with to(exchange, signer) as client:
             first, second = arm_orders(client, exchange, 2)
-            exchange.faults.disconnect()
+            await exchange.__aexit__(None, None, None)
             while client.connected:
                 await asyncio.sleep(0.01)
             with pytest.raises(NotSent):
@@ -381,8 +378,9 @@ async def test_not_connected_any_more(signer: Signer) -> None:
             assert first.armed
             with pytest.raises(NotSent):
                 client.pull([first, second])
-            with pytest.raises(NotSent):
-                client.arm("BTC", order_id=9)
+            assert client.arm("BTC", order_id=9).armed  # for when it is connected again
+        with pytest.raises(NotSent, match="closed"):
+            client.arm("BTC", order_id=10)
         assert not first.armed
         with pytest.raises(NotSent):
             first.fire()

@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 import pytest
+from links_of import link_of, transport_of
 from websockets.asyncio.server import ServerConnection, serve
 
 from pacifica_fast import (
@@ -364,9 +365,7 @@ async def test_the_api_key_is_a_header(signer: Signer) -> None:
 
 async def test_nagle_is_off(exchange: MockExchange, signer: Signer) -> None:
     async with to(exchange, signer) as client:
-        assert client._link is not None
-        assert client._link._transport is not None
-        sock = client._link._transport.get_extra_info("socket")
+        sock = transport_of(client).get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
@@ -457,8 +456,7 @@ async def test_an_interruption_in_the_middle_of_sending_ends_the_connection(
     async with to(exchange, signer) as client:
         exchange.faults.drop_replies()
         earlier = client.cancel_order_nowait("BTC", order_id=1)
-        assert client._link is not None
-        client._link._send = interrupt
+        link_of(client)._send = interrupt
         with pytest.raises(Interrupted):
             client.cancel_order_nowait("BTC", order_id=2)
         with pytest.raises(NotSent, match="interrupted while sending"):
@@ -471,7 +469,7 @@ async def test_the_number_of_a_closed_descriptor_is_never_used(signer: Signer) -
     """Whatever becomes of the link: a number that is closed may be another's by then."""
     with MockExchange(tls=True).in_thread() as exchange:
         async with to(exchange, signer) as client:
-            link = client._link
+            link = link_of(client)
             assert link is not None
             assert link._descriptor is not None
             send = link._send
@@ -582,9 +580,7 @@ async def test_a_cancel_never_waits_behind_unsent_data(signer: Signer) -> None:
         connection.transport.abort()
 
     async with gateway(handler, signer) as client:
-        assert client._link is not None
-        assert client._link._transport is not None
-        sock = client._link._transport.get_extra_info("socket")
+        sock = transport_of(client).get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         payload = {"note": "x" * 60_000}
         tasks = []
@@ -603,9 +599,8 @@ async def test_what_the_kernel_does_not_take_follows(
     exchange: MockExchange, signer: Signer, taken: int
 ) -> None:
     async with to(exchange, signer) as client:
-        assert client._link is not None
-        send = client._link._send
-        client._link._send = lambda data, size: send(data, taken) if taken else 0
+        send = link_of(client)._send
+        link_of(client)._send = lambda data, size: send(data, taken) if taken else 0
         for _ in range(5):
             order = exchange.place(signer.account)
             assert (await client.cancel_order("BTC", order_id=order.order_id)).order_id == order.order_id
@@ -616,8 +611,7 @@ async def test_a_broken_pipe_is_not_sent(exchange: MockExchange, signer: Signer)
         exchange.faults.drop_replies()
         earlier = client.cancel_order_nowait("BTC", order_id=1)
         armed = client.arm("BTC", order_id=2)
-        assert client._link is not None
-        client._link._send = lambda data, size: -errno.EPIPE
+        link_of(client)._send = lambda data, size: -errno.EPIPE
         with pytest.raises(NotSent, match="connection lost: Broken pipe"):
             client.cancel_order_nowait("BTC", order_id=3)
         with pytest.raises(NotSent, match="connection lost: Broken pipe"):
@@ -662,12 +656,10 @@ async def test_max_unsent_lets_requests_wait_in_their_order(signer: Signer) -> N
             await connection.send(ack(message))
 
     async with gateway(handler, signer, max_unsent=200_000) as client:
-        assert client._link is not None
-        assert client._link._transport is not None
-        sock = client._link._transport.get_extra_info("socket")
+        sock = transport_of(client).get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         tasks: list[asyncio.Future[Any]] = []
-        while client._link._transport.get_write_buffer_size() < 100_000:
+        while transport_of(client).get_write_buffer_size() < 100_000:
             tasks.append(asyncio.ensure_future(client.request("note", {"note": "x" * 20_000})))
             await asyncio.sleep(0)
         pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range(3)]

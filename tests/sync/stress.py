@@ -24,9 +24,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import orjson
+from links_of import sync_link_of
 
 from pacifica_fast import Keypair, NotSent, OutcomeUnknown, Rejected, Signer
 from pacifica_fast.mock_exchange import MockExchange, Received
+from pacifica_fast.session import Lane
 from pacifica_fast.sync import Client, connect
 
 THREADS = 6
@@ -103,7 +105,7 @@ def stress(seconds: float, *, turns: bool = True) -> Counts:
     with connect(Signer(Keypair.generate()), url=url, ssl=context) as client:
         count_received(client, counts)
         if not turns:
-            client._link.free = Everybodys([None])
+            client._turn.free = Everybodys([None])
         end = time.monotonic() + seconds
         own = [Counts() for _ in range(THREADS)]
         threads = [threading.Thread(target=send, args=(client, end, count)) for count in own]
@@ -117,8 +119,9 @@ def stress(seconds: float, *, turns: bool = True) -> Counts:
             counts.not_ready += count.not_ready
             for reason, number in count.lost.items():
                 counts.lost[reason] = counts.lost.get(reason, 0) + number
-        assert client._link._tls is not None
-        counts.protocol = client._link._tls.version()
+        tls = sync_link_of(client)._tls
+        assert tls is not None
+        counts.protocol = tls.version()
         pipe.send("answered")
         counts.verified, counts.flooded = pipe.recv()
         give_up = time.monotonic() + PATIENCE
@@ -134,8 +137,8 @@ def count_received(client: Client, counts: Counts) -> None:
     session = client._session
     receive = session.receive
 
-    def counting(text: bytes, now: float) -> dict[str, Any] | None:
-        message = receive(text, now)
+    def counting(lane: Lane[Any], text: bytes, now: float) -> dict[str, Any] | None:
+        message = receive(lane, text, now)
         if message is not None:
             counts.received += 1
         return message

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from gateways import gateway, to
+from links_of import sync_link_of
 from websockets.asyncio.server import ServerConnection
 
 from pacifica_fast import (
@@ -32,7 +33,7 @@ from pacifica_fast import (
 )
 from pacifica_fast.armed import Armed
 from pacifica_fast.mock_exchange import MockExchange
-from pacifica_fast.sync import Client, Pending
+from pacifica_fast.sync import Client, Pending, connect
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 
@@ -142,7 +143,7 @@ def test_a_pull_of_which_the_kernel_takes_a_part(signer: Signer) -> None:
             arrived += 1
 
     with gateway(handler, signer) as client:
-        client._link._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        sync_link_of(client)._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         # More than the kernel keeps for both ends of a loopback connection (tcp_rmem, tcp_wmem).
         pendings = client.pull([client.arm("BTC", order_id=n) for n in range(20_000)])
         assert not client.connected
@@ -186,10 +187,11 @@ def test_arming_and_disarming_beside_firing(exchange: MockExchange, signer: Sign
         assert client._store.counts()[0] == 0
 
 
-def test_the_connection_is_gone(exchange: MockExchange, signer: Signer) -> None:
-    with to(exchange, signer) as client:
+def test_the_connection_is_gone(signer: Signer) -> None:
+    with MockExchange().in_thread() as exchange:
+        client = connect(signer, url=exchange.url)
         first, second = arm_orders(client, exchange, 2)
-        exchange.faults.disconnect()
+    with client:
         while client.connected:
             time.sleep(0.01)
         with pytest.raises(NotSent):
@@ -197,8 +199,9 @@ def test_the_connection_is_gone(exchange: MockExchange, signer: Signer) -> None:
         assert first.armed
         with pytest.raises(NotSent):
             client.pull([first, second])
-        with pytest.raises(NotSent):
-            client.arm("BTC", order_id=9)
+        assert client.arm("BTC", order_id=9).armed  # for when it is connected again
+    with pytest.raises(NotSent, match="closed"):
+        client.arm("BTC", order_id=10)
     assert not first.armed
     with pytest.raises(NotSent):
         first.fire()

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import orjson
 import pytest
 from gateways import accepted, ack, gateway, listener, to
+from links_of import sync_link_of
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -208,8 +209,12 @@ def test_the_asyncio_client_has_the_same_methods_and_options() -> None:
 
     assert methods(Client) == methods(pacifica_fast.asyncio.Client)
     options = dict(inspect.signature(pacifica_fast.asyncio.connect).parameters)
-    del options["keep_warm"]  # the threads that send are the bot's own: nobody else can warm their core
     assert dict(inspect.signature(connect).parameters) == options
+
+
+def test_nobody_else_can_warm_the_core_of_a_thread_of_the_bot(signer: Signer) -> None:
+    with pytest.raises(InvalidRequest, match="keep_warm"):
+        connect(signer, keep_warm=0.01)
 
 
 # From many threads.
@@ -658,7 +663,7 @@ def test_ctrl_c_in_the_middle_of_sending_ends_the_connection(signer: Signer) -> 
         exchange.faults.drop_replies()
         earlier = client.cancel_order_nowait("BTC", order_id=1)
         with on_signal(interrupt):
-            client._link._send = lambda data, size: interrupt()
+            sync_link_of(client)._send = lambda data, size: interrupt()
             with pytest.raises(Interrupted):
                 client.cancel_order_nowait("BTC", order_id=2)
         with pytest.raises(OutcomeUnknown, match="interrupted while sending"):
@@ -671,7 +676,7 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
     """It runs in the very thread whose turn it is: waiting for its end would be for ever."""
     told: list[str] = []
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
-        send = client._link._send
+        send = sync_link_of(client)._send
 
         def send_and_be_interrupted(data: bytes, size: int) -> int:
             signal.raise_signal(signal.SIGUSR1)
@@ -682,10 +687,10 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
                 client.cancel_all_orders()
             told.append(str(caught.value))
 
-        client._link._send = send_and_be_interrupted
+        sync_link_of(client)._send = send_and_be_interrupted
         with on_signal(handler), pytest.raises(Rejected):
             client.cancel_order("BTC", order_id=1)
-        client._link._send = send
+        sync_link_of(client)._send = send
     assert len(told) == 1
     assert "signal handler" in told[0]
 
@@ -694,7 +699,7 @@ def test_a_signal_handler_in_the_middle_of_sending_is_told(signer: Signer) -> No
 def test_what_a_signal_handler_lets_pass_is_not_taken_for_not_sent(signer: Signer, when: str) -> None:
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
         order = exchange.place(signer.account)
-        send = client._link._send
+        send = sync_link_of(client)._send
 
         def send_and_be_interrupted(data: bytes, size: int) -> int:
             if when == "before":
@@ -706,17 +711,17 @@ def test_what_a_signal_handler_lets_pass_is_not_taken_for_not_sent(signer: Signe
         def handler() -> None:
             client.cancel_order_nowait("BTC", order_id=7)
 
-        client._link._send = send_and_be_interrupted
+        sync_link_of(client)._send = send_and_be_interrupted
         with on_signal(handler), pytest.raises(OutcomeUnknown, match="interrupted while sending"):
             client.cancel_order("BTC", order_id=order.order_id)
-        client._link._send = send
+        sync_link_of(client)._send = send
         with pytest.raises(NotSent, match="interrupted while sending"):
             client.cancel_order_nowait("BTC", order_id=order.order_id)
 
 
 def test_the_number_of_a_closed_descriptor_is_never_used(exchange: MockExchange, signer: Signer) -> None:
     client = to(exchange, signer)
-    send = client._link._send
+    send = sync_link_of(client)._send
     client.close()
     assert send(b"x", 1) == -errno.EBADF
 
@@ -724,14 +729,14 @@ def test_the_number_of_a_closed_descriptor_is_never_used(exchange: MockExchange,
 def test_closing_in_the_middle_of_sending_does_not_wait(signer: Signer) -> None:
     """For the reader waits for its turn, which is this very thread's. It closes when it gets it."""
     with MockExchange(tls=True).in_thread() as exchange, to(exchange, signer) as client:
-        send = client._link._send
+        send = sync_link_of(client)._send
 
         def send_and_be_interrupted(data: bytes, size: int) -> int:
-            client._link._send = send
+            sync_link_of(client)._send = send
             signal.raise_signal(signal.SIGUSR1)
             return send(data, size)
 
-        client._link._send = send_and_be_interrupted
+        sync_link_of(client)._send = send_and_be_interrupted
         with on_signal(client.close):
             pending = client.cancel_order_nowait("BTC", order_id=1)
         with pytest.raises((Rejected, OutcomeUnknown)):
@@ -759,7 +764,7 @@ def stalled(signer: Signer, **options: Any) -> Iterator[tuple[Client, Callable[[
 
     with gateway(handler, signer, **options) as client:
         assert ready.wait(PATIENCE)
-        client._link._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sync_link_of(client)._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         yield client, resume[0]
 
 
@@ -797,7 +802,7 @@ def test_what_had_begun_to_leave_is_unknown(signer: Signer) -> None:
 def test_what_the_kernel_took_nothing_of_was_not_sent(signer: Signer) -> None:
     """It is encrypted, and may yet go; if the connection ends before, it provably has not."""
     with stalled(signer) as (client, _):
-        client._link._send = lambda data, size: 0
+        sync_link_of(client)._send = lambda data, size: 0
         pending = client.cancel_order_nowait("BTC", order_id=1)
         assert not client.connected
         with pytest.raises(NotSent, match="waiting for the socket"):
@@ -811,7 +816,7 @@ def test_what_the_kernel_took_nothing_of_was_not_sent(signer: Signer) -> None:
 def test_what_the_kernel_took_nothing_of_goes_later(exchange: MockExchange, signer: Signer) -> None:
     with to(exchange, signer) as client:
         order = exchange.place(signer.account)
-        send = client._link._send
+        send = sync_link_of(client)._send
         refusals = [True]
 
         def refuse_once(data: bytes, size: int) -> int:
@@ -820,10 +825,10 @@ def test_what_the_kernel_took_nothing_of_goes_later(exchange: MockExchange, sign
                 return 0
             return send(data, size)
 
-        client._link._send = refuse_once
+        sync_link_of(client)._send = refuse_once
         pending = client.cancel_order_nowait("BTC", order_id=order.order_id)
         assert pending.result().order_id == order.order_id
-        assert client._link.untouched() == []
+        assert sync_link_of(client).untouched() == []
         assert client.connected
 
 
@@ -833,7 +838,7 @@ def test_max_unsent_lets_requests_wait_each_with_its_own_fate(signer: Signer) ->
     with stalled(signer, max_unsent=2_000) as (client, _):
         room = [100]
 
-        client._link._send = lambda data, size: min(room.pop(), size) if room else 0
+        sync_link_of(client)._send = lambda data, size: min(room.pop(), size) if room else 0
         pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range(3)]
         assert client.connected  # there is room for more
         room.append(400)
@@ -847,8 +852,8 @@ def test_max_unsent_lets_requests_wait_each_with_its_own_fate(signer: Signer) ->
 def test_partial_writes_lose_nothing(exchange: MockExchange, signer: Signer) -> None:
     """The kernel takes 100 bytes at a time."""
     with to(exchange, signer) as client:
-        send = client._link._send
-        client._link._send = lambda data, size: send(data, min(size, 100))
+        send = sync_link_of(client)._send
+        sync_link_of(client)._send = lambda data, size: send(data, min(size, 100))
         for _ in range(5):
             order = exchange.place(signer.account)
             until(lambda: client.connected)
@@ -860,7 +865,7 @@ def test_a_broken_pipe_is_not_sent(exchange: MockExchange, signer: Signer) -> No
         exchange.faults.drop_replies()
         earlier = client.cancel_order_nowait("BTC", order_id=1)
 
-        client._link._send = lambda data, size: -errno.EPIPE
+        sync_link_of(client)._send = lambda data, size: -errno.EPIPE
         with pytest.raises(NotSent, match="Broken pipe"):
             client.cancel_order("BTC", order_id=2)
         with pytest.raises(OutcomeUnknown, match="Broken pipe"):
@@ -916,7 +921,7 @@ def test_logging_handlers_may_call_the_client(exchange: MockExchange, signer: Si
 def test_a_bug_in_the_reader_ends_the_connection_and_is_logged(
     exchange: MockExchange, signer: Signer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(text: bytes, now: float) -> None:
+    def broken(lane: object, text: bytes, now: float) -> None:
         raise ZeroDivisionError
 
     with to(exchange, signer) as client:

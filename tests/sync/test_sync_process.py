@@ -118,7 +118,7 @@ def test_exit_after_the_exchange_went_silent(exchange: MockExchange) -> None:
         import socket
         client = to_exchange()
         silent, other = socket.socketpair()
-        os.dup2(silent.fileno(), client._link.fileno())
+        os.dup2(silent.fileno(), client._links.use.fileno())
         other.detach(), silent.detach()
     """
     assert run(exchange, script) == ""

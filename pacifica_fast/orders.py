@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: MIT
+"""The resting orders of an account, without I/O: kept from its updates, armed, and the truth of a cancel.
+
+Sources: docs.pacifica.fi, websocket subscriptions ``account_order_updates`` (events, in real time, no
+snapshot) and ``account_orders`` (a snapshot when subscribed; may lag under load). A bad subscription
+gets no answer at all, so each one is asked for again until it is acknowledged.
+
+After a link is opened the tracker subscribes on it and asks for a snapshot: what is not in that, and
+had no update since it was asked for, ended while nobody listened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import orjson
+
+from pacifica_fast.errors import OutcomeUnknown, Rejected
+from pacifica_fast.session import Lane, Pending, Truth
+
+__all__ = ["TRACK_TIMEOUT", "OrderTracker", "TrackedOrder"]
+
+logger = logging.getLogger("pacifica_fast.orders")
+
+UPDATES = "account_order_updates"
+SNAPSHOT = "account_orders"
+ACK_TIMEOUT = 3.0  # s; then a subscription is asked for again
+TRACK_TIMEOUT = 5.0  # s
+SNAPSHOT_EVERY = 0.5  # s; snapshots are asked for no more often
+
+_ENDED_KEPT = 16_384
+_WAITING_MAX = 16_384
+_RESTING = ("open", "partially_filled")
+_ENGINE_ERROR = 420
+
+AnyLane = Lane[Any]
+
+
+@dataclass(slots=True, eq=False)
+class TrackedOrder:
+    """An order that rests, as the last update told it; price and amounts are decimal strings."""
+
+    order_id: int
+    client_order_id: str | None
+    symbol: str
+    side: str
+    price: str
+    amount: str
+    filled: str
+    sequence: int = field(default=-1, repr=False)
+    armed: Any = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class _Feed:
+    """The subscriptions on one lane."""
+
+    lane: AnyLane
+    asked_at: float
+    acknowledged: bool = False
+
+
+@dataclass(slots=True)
+class _Ended:
+    truth: Truth
+    sequence: int
+
+
+class OrderTracker:
+    """Keeps the resting orders of ``account``; made by ``client.track``.
+
+    ``arm`` arms an order that rests, ``disarm`` what that returned when it ends; :attr:`outbox` is
+    for the driver to send: texts, and the lane they are for.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        arm: Callable[[TrackedOrder], Any] | None,
+        disarm: Callable[[Any], None],
+        on_truth: Callable[[Pending], None],
+    ) -> None:
+        self.account = account
+        self.orders: dict[int, TrackedOrder] = {}
+        """What rests, by order id."""
+        self.outbox: list[tuple[AnyLane, bytes]] = []
+        self._arm = arm
+        self._disarm = disarm
+        self._on_truth = on_truth
+        self._feeds: dict[AnyLane, _Feed] = {}
+        self._by_client_order_id: dict[str, int] = {}
+        self._ended: OrderedDict[int | str, _Ended] = OrderedDict()
+        self._waiting: OrderedDict[int | str, list[Pending]] = OrderedDict()
+        self._snapshot_lane: AnyLane | None = None
+        self._snapshot_at = -inf  # when one was asked for
+        self._snapshot_due = True
+        self._reconciled = False
+        self._touched: set[int] = set()  # since a snapshot was asked for
+        self._gap = False  # were there moments in which nobody listened?
+
+    @property
+    def live(self) -> bool:
+        """True while updates arrive, and the orders from before are known."""
+        return self._reconciled and any(feed.acknowledged for feed in self._feeds.values())
+
+    def find(self, reference: int | str) -> TrackedOrder | None:
+        """The resting order with that order id or client order id."""
+        order_id = self._by_client_order_id.get(reference) if isinstance(reference, str) else reference
+        return None if order_id is None else self.orders.get(order_id)
+
+    # Lanes.
+
+    def opened(self, lane: AnyLane, now: float) -> None:
+        """Listen there too."""
+        self._feeds[lane] = _Feed(lane, now)
+        self._ask(lane, "subscribe", UPDATES)
+
+    def lost(self, lane: AnyLane) -> None:
+        """One feed less; with the last one, news may be missed."""
+        self._feeds.pop(lane, None)
+        if lane is self._snapshot_lane:
+            self._snapshot_lane, self._snapshot_due = None, True
+        if not any(feed.acknowledged for feed in self._feeds.values()):
+            self._gap = self._gap or self._reconciled
+            self._reconciled = False
+            self._snapshot_due = True
+
+    def tick(self, now: float) -> None:
+        """Ask again for what was not acknowledged; ask for a snapshot if one is due."""
+        for feed in self._feeds.values():
+            if not feed.acknowledged and now - feed.asked_at >= ACK_TIMEOUT:
+                logger.warning("subscription to %s not acknowledged: asking again", UPDATES)
+                feed.asked_at = now
+                self._ask(feed.lane, "subscribe", UPDATES)
+        if self._snapshot_lane is not None and now - self._snapshot_at >= ACK_TIMEOUT:
+            logger.warning("no snapshot of %s: asking again", SNAPSHOT)
+            self._snapshot_lane, self._snapshot_due = None, True
+        if self._snapshot_due and self._snapshot_lane is None and now - self._snapshot_at >= SNAPSHOT_EVERY:
+            self._ask_for_snapshot(now)
+
+    def _ask_for_snapshot(self, now: float) -> None:
+        lane = next((feed.lane for feed in self._feeds.values() if feed.acknowledged), None)
+        if lane is not None:
+            self._snapshot_lane, self._snapshot_at, self._snapshot_due = lane, now, False
+            self._touched.clear()
+            self._ask(lane, "subscribe", SNAPSHOT)
+
+    def _ask(self, lane: AnyLane, method: str, source: str) -> None:
+        params = {"source": source, "account": self.account}
+        self.outbox.append((lane, orjson.dumps({"method": method, "params": params})))
+
+    # Messages.
+
+    def message(self, lane: AnyLane, message: dict[str, Any], now: float) -> None:
+        """Take a message of a channel; those of others are ignored, and malformed ones logged."""
+        channel, data = message.get("channel"), message.get("data")
+        if channel == "subscribe" and isinstance(data, dict):
+            self._acknowledged(lane, data, now)
+        elif channel == UPDATES and isinstance(data, list):
+            for update in data:
+                self._update(update)
+        elif channel == SNAPSHOT and isinstance(data, list) and lane is self._snapshot_lane:
+            self._snapshot_lane = None
+            self._ask(lane, "unsubscribe", SNAPSHOT)
+            self._reconcile(data)
+
+    def _acknowledged(self, lane: AnyLane, data: dict[str, Any], now: float) -> None:
+        feed = self._feeds.get(lane)
+        if feed is not None and data.get("source") == UPDATES and data.get("account") == self.account:
+            feed.acknowledged = True
+            if not self._reconciled and self._snapshot_lane is None:
+                self._ask_for_snapshot(now)
+
+    def _update(self, update: Any) -> None:
+        if not _is_order(update) or update.get("u") not in (None, self.account):
+            logger.warning("an order update that cannot be read")
+            return
+        order_id, sequence = update["i"], _sequence(update)
+        known, ended = self.orders.get(order_id), self._ended.get(order_id)
+        newest = max(known.sequence if known else -1, ended.sequence if ended else -1)
+        if sequence < newest or (ended is not None and sequence == newest):
+            return  # from another link, later
+        self._touched.add(order_id)
+        status = update.get("os")
+        if status in _RESTING:
+            if update.get("ot") in (None, "limit"):  # stop orders are cancelled in another way
+                self._rests(update, update.get("ip"), sequence)
+        elif status in ("filled", "cancelled", "rejected"):
+            truth = Truth.FILLED if status == "filled" else Truth.CANCELLED
+            self._ends(order_id, update.get("I"), truth, sequence)
+
+    def _reconcile(self, snapshot: list[Any]) -> None:
+        """Believe a snapshot where no update is newer."""
+        resting = {entry["i"]: entry for entry in snapshot if _is_order(entry)}
+        for order_id, entry in resting.items():
+            if order_id not in self._touched and order_id not in self._ended:
+                self._rests(entry, entry.get("p"), _sequence(entry))
+        for order_id, order in list(self.orders.items()):
+            if order_id not in resting and order_id not in self._touched:
+                self._ends(order_id, order.client_order_id, Truth.GONE, order.sequence)
+        self._reconciled = True
+        for reference in list(self._waiting):
+            if self.find(reference) is not None:
+                self._tell(reference, Truth.OPEN)
+            elif reference not in self._ended:
+                self._tell(reference, Truth.GONE if self._gap else Truth.NEVER_EXISTED)
+
+    def _rests(self, entry: dict[str, Any], price: Any, sequence: int) -> None:
+        order_id, client_order_id = entry["i"], entry.get("I")
+        order = self.orders.get(order_id)
+        if order is None:
+            order = TrackedOrder(
+                order_id,
+                client_order_id if isinstance(client_order_id, str) else None,
+                entry["s"],
+                str(entry.get("d")),
+                str(price),
+                str(entry.get("a")),
+                str(entry.get("f")),
+            )
+            self.orders[order_id] = order
+            if order.client_order_id is not None:
+                self._by_client_order_id[order.client_order_id] = order_id
+                self._ended.pop(order.client_order_id, None)
+            if self._arm is not None:
+                order.armed = self._arm(order)
+        order.amount, order.filled = str(entry.get("a")), str(entry.get("f"))
+        order.sequence = max(order.sequence, sequence)
+
+    def _ends(self, order_id: int, client_order_id: Any, truth: Truth, sequence: int) -> None:
+        order = self.orders.pop(order_id, None)
+        references: list[int | str] = [order_id]
+        if order is not None:
+            client_order_id = order.client_order_id
+            if order.armed is not None:
+                self._disarm(order.armed)
+        if isinstance(client_order_id, str):
+            references.append(client_order_id)
+            if self._by_client_order_id.get(client_order_id) == order_id:
+                del self._by_client_order_id[client_order_id]
+        for reference in references:
+            self._ended[reference] = _Ended(truth, sequence)
+            self._ended.move_to_end(reference)
+            self._tell(reference, truth)
+        while len(self._ended) > _ENDED_KEPT:
+            self._ended.popitem(last=False)
+
+    # The truth of a cancel.
+
+    def outcome(self, pending: Pending) -> None:
+        """A cancel ended without telling what became of the order: find out."""
+        error, reference = pending._outcome, pending.order
+        if reference is None or not isinstance(error, OutcomeUnknown | Rejected):
+            return
+        if isinstance(error, Rejected) and error.code != _ENGINE_ERROR:
+            return
+        ended = self._ended.get(reference)
+        if ended is not None:
+            self._settle(pending, ended.truth)
+            return
+        self._waiting.setdefault(reference, []).append(pending)
+        self._snapshot_due = True
+        while len(self._waiting) > _WAITING_MAX:
+            self._waiting.popitem(last=False)
+
+    def _tell(self, reference: int | str, truth: Truth) -> None:
+        pendings = self._waiting.get(reference, [])
+        if truth is not Truth.OPEN:  # an order that is still open may end by that very cancel yet
+            self._waiting.pop(reference, None)
+        for pending in pendings:
+            self._settle(pending, truth)
+
+    def _settle(self, pending: Pending, truth: Truth) -> None:
+        if pending.settled is not truth:
+            pending._truth = truth
+            self._on_truth(pending)
+
+
+def _is_order(entry: Any) -> bool:
+    return isinstance(entry, dict) and type(entry.get("i")) is int and type(entry.get("s")) is str
+
+
+def _sequence(entry: dict[str, Any]) -> int:
+    """``li``: grows with each event of one order, and is compared within that order only."""
+    sequence = entry.get("li")
+    return sequence if type(sequence) is int else -1
