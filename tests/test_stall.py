@@ -10,25 +10,42 @@ from math import inf
 import pytest
 
 from pacifica_fast.mock_exchange import MockExchange
-from pacifica_fast.stall import CATCH_UP, KEEP_UP, STOOD_STILL, Stall
+from pacifica_fast.stall import AGAIN, CATCH_UP, KEEP_UP, LITTLE, QUIET, STOOD_STILL, Stall
+from pacifica_fast.tcp import RECEIVE_SIZE
 
 
 class Reading:
-    def __init__(self, behind: bool = False) -> None:
-        self.behind = behind
+    def __init__(self) -> None:
+        self.received = 0
 
 
 def test_in_time_and_nothing_left_to_read() -> None:
-    stall = Stall()
-    assert not stall.goes_on(1.0, inf, [Reading()])
-    assert not stall.goes_on(1.0, 1.0 - STOOD_STILL / 2, [Reading()])
+    stall, link = Stall(), Reading()
+    assert not stall.goes_on(1.0, inf, [link])
+    link.received = RECEIVE_SIZE - 1
+    assert not stall.goes_on(1.0, 1.0 - STOOD_STILL / 2, [link])
+    assert link.received == 0
 
 
-def test_after_a_stall_everything_is_read_once_more() -> None:
-    stall = Stall()
-    assert stall.goes_on(10.0, 1.0, [Reading()])
-    assert not stall.goes_on(10.1, 10.0, [Reading()])  # slow, but it was read
+def test_after_a_stall_it_has_to_be_quiet() -> None:
+    """What the receive buffer had no room for comes after the first reads, and in bursts."""
+    stall, links = Stall(), [Reading(), Reading()]
+    assert stall.goes_on(10.0, 1.0, links)
+    assert stall.goes_on(10.0 + QUIET * 0.9, 10.0, links)
+    links[1].received = LITTLE
+    assert stall.goes_on(10.0 + QUIET * 1.1, 10.0, links)
+    assert stall.goes_on(10.0 + QUIET * 2, 10.0, links)
+    links[0].received = LITTLE - 1  # what comes anyway
+    assert not stall.goes_on(10.0 + QUIET * 2.2, 10.0, links)
     assert stall.goes_on(20.0, 11.0, [])  # the next one
+
+
+def test_standing_still_again_begins_anew_but_not_for_ever() -> None:
+    stall = Stall()
+    for n in range(AGAIN):
+        assert stall.goes_on(10.0 * n, 10.0 * n - STOOD_STILL * 2, [])
+    assert not stall.goes_on(10.0 * AGAIN, 10.0 * AGAIN - STOOD_STILL * 2, [])
+    assert stall.goes_on(1000.0, 0.0, [])
 
 
 @pytest.mark.parametrize(("late", "most"), [(1.0, CATCH_UP), (0.0, KEEP_UP)])
@@ -36,18 +53,27 @@ def test_as_long_as_something_is_left_but_not_for_ever(late: float, most: float)
     stall, links = Stall(), [Reading(), Reading()]
     now = 10.0
     while now < 10.0 + most:
-        links[1].behind = True
+        links[1].received = RECEIVE_SIZE
         assert stall.goes_on(now, now - late, links)
-        assert not links[1].behind
-        now += most / 16
-    links[0].behind = True
+        late = 0.0
+        assert links[1].received == 0
+        now += most / 64
+    links[0].received = RECEIVE_SIZE
     assert not stall.goes_on(now, now, links)
+
+
+def test_flooded_no_longer() -> None:
+    stall, link = Stall(), Reading()
+    link.received = RECEIVE_SIZE
+    assert stall.goes_on(10.0, 10.0, [link])
+    link.received = RECEIVE_SIZE - 1
+    assert not stall.goes_on(10.001, 10.001, [link])
 
 
 # A child sends cancels and then does nothing at all, not even let the reader run, for three times as long as
 # it gives a reply; meanwhile all of them come.
 
-CANCELS = 1500  # more replies than one read takes
+CANCELS = 4000  # more replies than a receive buffer holds: the rest waits on the other side
 
 ASYNCIO = f"""
 import asyncio, sys, time

@@ -63,8 +63,8 @@ class Link(asyncio.BufferedProtocol):
         self._room = memoryview(bytearray(RECEIVE_SIZE))
         self._writable = True
         self._failure = ""
-        self.behind = False
-        """True if the last read left something behind, perhaps."""
+        self.received = 0
+        """Bytes of the largest read since this was last set to 0."""
         self._hanging_up: asyncio.TimerHandle | None = None
         self.ready = False
         """True while a message can be sent and will reach the kernel at once."""
@@ -214,7 +214,7 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._room[:nbytes]
-        self.behind = nbytes == RECEIVE_SIZE
+        self.received = max(self.received, nbytes)
         try:
             plain = data if self._tls is None else self._decrypted(data, self._tls)
         except ssl.SSLError as error:

@@ -99,12 +99,12 @@ class Link:
         "_untouched",
         "_websocket",
         "at_end",
-        "behind",
         "bell",
         "failed",
         "failure",
         "lane",
         "ready",
+        "received",
     )
 
     def __init__(
@@ -138,8 +138,8 @@ class Link:
         """How many bytes the kernel took, or minus errno."""
         self._max_unsent = max_unsent
         self._opened = False
-        self.behind = False
-        """True if the last read left something behind, perhaps."""
+        self.received = 0
+        """Bytes of the largest read since this was last set to 0."""
         # Always the same: a new one for each read, cut to size, would leave holes all over the heap.
         self._room = memoryview(bytearray(RECEIVE_SIZE))
         # What the kernel did not take; how much of it did go since; and the requests of which
@@ -310,7 +310,7 @@ class Link:
         except OSError as error:
             raise Ended(self._websocket.why_over(error), self._stage()) from error
         self.at_end = not size
-        self.behind = size == RECEIVE_SIZE
+        self.received = max(self.received, size)
         return self._room[:size]
 
     def decrypt(self, data: memoryview) -> bytes | memoryview:
