@@ -7,15 +7,17 @@ Python never gets it back out: there is no accessor, and repr, pickle, copy and 
 errors of this module do not contain it.
 
 What cannot be wiped is what the caller holds: the string, bytes or environment variable
-that the key came from.
+that the key came from. The ways around leave nothing: ``from_fd`` and ``from_file`` read
+into memory that is wiped, and ``wipe=True`` wipes the ``bytearray`` that was handed over.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 from pacifica_fast.errors import InvalidRequest, KeyClosed
@@ -38,8 +40,15 @@ _FILE_MAX = 4096  # bytes; 64 numbers need a tenth of that
 _WHITE_SPACE = b" \t\r\n"
 
 
-def _wipe(secret: bytearray) -> None:
-    lib.pf_wipe_bytes(ffi.from_buffer(secret), len(secret))
+def _wipe(secret: bytearray | memoryview) -> None:
+    view = ffi.from_buffer(secret)
+    lib.pf_wipe_bytes(view, len(view))
+
+
+def _can_be_wiped(secret: object) -> TypeGuard[bytearray | memoryview]:
+    if isinstance(secret, memoryview):
+        return secret.c_contiguous and not secret.readonly
+    return isinstance(secret, bytearray)
 
 
 def _wipeable(text: str) -> bytearray:
@@ -50,12 +59,17 @@ def _wipeable(text: str) -> bytearray:
     return out
 
 
-def _read_file(path: str | os.PathLike[str], content: bytearray) -> int:
-    """Fill ``content``, and nothing else, from a file or pipe; how many bytes there were."""
+def _read(source: str | os.PathLike[str] | int, content: bytearray) -> int:
+    """Fill ``content``, and nothing else, from a file or pipe; how many bytes there were.
+
+    A descriptor stays open: it is the caller's.
+    """
     size = 0
     try:
-        with open(path, "rb", buffering=0) as file:
-            while size < len(content) and (got := file.readinto(memoryview(content)[size:])):
+        with open(source, "rb", buffering=0, closefd=not isinstance(source, int)) as file:
+            while size < len(content) and (got := file.readinto(memoryview(content)[size:])) != 0:
+                if got is None:
+                    raise BlockingIOError(errno.EAGAIN, "it does not block, and has no more bytes yet")
                 size += got
     except BaseException:  # Ctrl-C too: the traceback keeps the buffer alive
         _wipe(content)
@@ -120,18 +134,37 @@ class Keypair:
         return cls._or_raise("private key", result)
 
     @classmethod
-    def from_bytes(cls, b: bytes | bytearray | memoryview) -> Keypair:
-        """From 64 bytes, seed and public key, the public half compared; or from a 32-byte seed."""
-        result = cls._from_buffer(b, (SEED_SIZE, PAIR_SIZE))
+    def from_bytes(cls, b: bytes | bytearray | memoryview, *, wipe: bool = False) -> Keypair:
+        """From 64 bytes, seed and public key, the public half compared; or from a 32-byte seed.
+
+        With ``wipe`` the caller's memory, a ``bytearray`` or a writable ``memoryview``, holds
+        zeros afterwards, whether it made a key or not. Raises :class:`InvalidRequest`.
+        """
+        result = cls._from_callers(b, (SEED_SIZE, PAIR_SIZE), wipe)
         del b
         return cls._or_raise("private key", result)
 
     @classmethod
-    def from_seed(cls, b: bytes | bytearray | memoryview) -> Keypair:
-        """From the 32-byte seed of RFC 8032, section 5.1.5."""
-        result = cls._from_buffer(b, (SEED_SIZE,))
+    def from_seed(cls, b: bytes | bytearray | memoryview, *, wipe: bool = False) -> Keypair:
+        """From the 32-byte seed of RFC 8032, section 5.1.5. ``wipe`` as in :meth:`from_bytes`."""
+        result = cls._from_callers(b, (SEED_SIZE,), wipe)
         del b
         return cls._or_raise("seed", result)
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Keypair:
+        """From a file descriptor, up to its end: a Solana ``id.json``, or base58.
+
+        The way to be handed a key by another process: a pipe whose other end a keeper of keys
+        holds, say. Nothing is left of what was read. The descriptor stays open, and is the
+        caller's. Raises :class:`InvalidRequest` if neither came, ``OSError`` if it cannot be
+        read, or does not block and has no more bytes yet.
+        """
+        if type(fd) is not int or fd < 0:
+            got = type(fd).__name__
+            del fd  # it may be the key itself, by mistake
+            raise InvalidRequest(f"fd: expected the number of a file descriptor, got {got}")
+        return cls._from_source(fd, f"file descriptor {fd}")
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Keypair:
@@ -140,12 +173,7 @@ class Keypair:
         It may be a pipe, and is read once. Raises :class:`InvalidRequest` if it holds
         neither, ``OSError`` if it cannot be read.
         """
-        content = bytearray(_FILE_MAX)
-        size = _read_file(path, content)
-        if size == _FILE_MAX:  # there is more of it
-            _wipe(content)
-            raise InvalidRequest(f"{os.fsdecode(path)}: {_EXPECTED}, got {_FILE_MAX} bytes or more")
-        return cls._or_raise(os.fspath(path), cls._from_content(content, size))
+        return cls._from_source(path, os.fsdecode(path))
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Keypair:
@@ -155,7 +183,7 @@ class Keypair:
         cannot be read.
         """
         content = bytearray(_FILE_MAX)
-        size = _read_file(path, content)
+        size = _read(path, content)
         return cls._or_raise(os.fspath(path), cls._from_numbers(content, size))
 
     @classmethod
@@ -176,6 +204,15 @@ class Keypair:
     def generate(cls) -> Keypair:
         """A new key from libsodium's random generator. It can sign; it cannot be read out."""
         return cls._or_raise("key", cls._opened(None))
+
+    @classmethod
+    def _from_source(cls, source: str | os.PathLike[str] | int, name: str) -> Keypair:
+        content = bytearray(_FILE_MAX)
+        size = _read(source, content)
+        if size == _FILE_MAX:  # there is more of it
+            _wipe(content)
+            raise InvalidRequest(f"{name}: {_EXPECTED}, got {_FILE_MAX} bytes or more")
+        return cls._or_raise(name, cls._from_content(content, size))
 
     # The readers below return what is wrong instead of raising it: an error raised here
     # would carry the secret in the locals of its traceback.
@@ -234,6 +271,20 @@ class Keypair:
             return cls._from_buffer(memoryview(secret)[:count], (SEED_SIZE, PAIR_SIZE))
         finally:
             _wipe(content)
+            _wipe(secret)
+
+    @classmethod
+    def _from_callers(
+        cls, secret: bytes | bytearray | memoryview, sizes: tuple[int, ...], wipe: bool
+    ) -> Keypair | str | MemoryError:
+        """As :meth:`_from_buffer`; then the caller's memory is wiped, if that was asked for."""
+        if not wipe:
+            return cls._from_buffer(secret, sizes)
+        if not _can_be_wiped(secret):
+            return f"wipe: expected a bytearray or a writable memoryview, got {type(secret).__name__}"
+        try:
+            return cls._from_buffer(secret, sizes)
+        finally:
             _wipe(secret)
 
     @classmethod

@@ -30,6 +30,8 @@ from pacifica_fast._sodium import ffi, lib
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBKEY = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 PAIR = SEED + PUBKEY
+WRONG_PAIR = SEED + PUBKEY[:-1] + bytes([PUBKEY[-1] ^ 1])
+TEXT = reference.b58encode(PAIR)
 ACCOUNT = reference.b58encode(PUBKEY)
 
 
@@ -182,6 +184,32 @@ def test_the_callers_buffer_is_left_alone() -> None:
     secret.extend(b"x")  # and not kept exported
 
 
+@pytest.mark.parametrize("make", [bytearray, lambda secret: memoryview(bytearray(secret)).cast("I")])
+def test_the_callers_buffer_is_wiped_if_asked(make: Callable[[bytes], Any]) -> None:
+    for load, secrets in ((Keypair.from_bytes, (SEED, PAIR)), (Keypair.from_seed, (SEED,))):
+        for secret in secrets:
+            buffer = make(secret)
+            check_is(load(buffer, wipe=True))
+            assert bytes(buffer) == bytes(len(secret))
+
+
+@pytest.mark.parametrize("secret", [WRONG_PAIR, PAIR + b"x", SEED[:31]])
+def test_it_is_wiped_if_it_makes_no_key(secret: bytes) -> None:
+    for load in (Keypair.from_bytes, Keypair.from_seed):
+        buffer = bytearray(secret)
+        with pytest.raises(InvalidRequest):
+            load(buffer, wipe=True)
+        assert buffer == bytes(len(secret))
+
+
+@pytest.mark.parametrize("secret", [PAIR, memoryview(PAIR), memoryview(bytearray(PAIR * 2))[::2], TEXT, None])
+def test_what_cannot_be_wiped_makes_no_key(secret: Any) -> None:
+    """The caller believes that nothing is left; so it is an error, not a key."""
+    with pytest.raises(InvalidRequest, match="wipe: expected a bytearray") as caught:
+        Keypair.from_bytes(secret, wipe=True)
+    check_error_says_nothing(caught.value)
+
+
 @pytest.mark.parametrize("secret", [SEED, PAIR])
 @pytest.mark.parametrize("form", ["[{}]", "[ {} ]\n", "\n[\n{}\n]\n"])
 def test_from_json_file(tmp_path: Path, secret: bytes, form: str) -> None:
@@ -221,10 +249,6 @@ def test_is_made_by_its_class_methods_only() -> None:
 
 
 # Refusals. The secret in them is recognisable; none of what they say or carry contains it.
-
-# Base58 and bytes of one secret that is refused for a reason of its own.
-WRONG_PAIR = SEED + PUBKEY[:-1] + bytes([PUBKEY[-1] ^ 1])
-TEXT = reference.b58encode(PAIR)
 
 BAD_TEXTS: dict[str, Any] = {
     "empty": "",
@@ -435,6 +459,54 @@ def test_from_file_does_not_stop_reading_in_the_middle(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="key: ") as caught:
         Keypair.from_file(path)
     check_error_says_nothing(caught.value)
+
+
+@contextlib.contextmanager
+def piped(content: bytes) -> Iterator[int]:
+    """A descriptor that has this to read, and then its end."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, content)
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)  # raises, had anyone else closed it
+
+
+@pytest.mark.parametrize("content", [json.dumps(list(PAIR)), json.dumps(list(SEED)), TEXT, f"{TEXT}\n"])
+def test_from_fd(content: str) -> None:
+    with piped(content.encode()) as fd:
+        check_is(Keypair.from_fd(fd))
+
+
+@pytest.mark.parametrize("content", [b"", PAIR, SEED, b"x" * 10_000, TEXT.encode() + b"1", TEXT.encode()[1:]])
+def test_from_fd_refuses(content: bytes) -> None:
+    with piped(content) as fd, pytest.raises(InvalidRequest, match=f"descriptor {fd}: ") as caught:
+        Keypair.from_fd(fd)
+    check_error_says_nothing(caught.value)
+
+
+@pytest.mark.parametrize("fd", [TEXT, PAIR, True, 3.0, -1, None])
+def test_from_fd_refuses_what_is_none(fd: Any) -> None:
+    with pytest.raises(InvalidRequest, match=f"fd: .* got {type(fd).__name__}$") as caught:
+        Keypair.from_fd(fd)
+    check_error_says_nothing(caught.value)
+
+
+def test_from_fd_does_not_take_half_a_key_for_one() -> None:
+    """The seed's base58 and the pair's differ in length only: what is not there yet is awaited."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        os.write(writing, TEXT[:44].encode())
+        with pytest.raises(BlockingIOError, match="does not block") as caught:
+            Keypair.from_fd(reading)
+        check_error_says_nothing(caught.value)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Keypair.from_fd(reading)
 
 
 @pytest.mark.parametrize("load", [Keypair.from_file, Keypair.from_json_file])
