@@ -104,8 +104,10 @@ def test_other_threads_go_on_meanwhile() -> None:
 
 def test_control_c_is_heard() -> None:
     code = (
-        "import _thread, threading\n"
+        "import _thread, signal, threading\n"
         "from pacifica_fast import Keypair, Signer\n"
+        # Whatever a shell started in the background inherits SIGINT ignored, this one as well.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(0.1, _thread.interrupt_main).start()\n"
         "try:\n"
         "    Signer(Keypair.generate()).sign_many([b'x'] * 3_000_000, threads=2)\n"
