@@ -1,156 +1,256 @@
 # SPDX-License-Identifier: MIT
 """Where secrets are in the memory of a process that signs: this one looks into another's.
 
-The other gets its seed through a pipe, wipes what it read it into, signs, and waits. Whoever
-knows the seed can compute the nonce of every signature, r = S - k·a (RFC 8032, section 5.1.6):
-none of them may be anywhere, the stack included.
+The other gets its key through a descriptor, signs, and stops at the moment that is looked at:
+``memory/victim.py``. What is looked for, in every spelling, is in ``memory/known.py``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
+import os
+import resource
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nacl.signing import SigningKey
+from memory.known import Key, spellings
+from memory.scan import Mapping, core_mappings, cores_are_plain_files, mappings, stop_at_exit
 
-from pacifica_fast import b58decode
+from pacifica_fast import reference
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/PID/mem")
 
-L = 2**252 + 27742317777372353535851937790883648493  # RFC 8032, section 5.1
-SIGNATURES = 24
+TESTS = Path(__file__).parent
+KEPT_APART = {"dd", "wf"}  # not dumped, wiped on fork
 
-VICTIM = """
-import gc, json, sys, time
-from pacifica_fast import Keypair, Signer
 
-seed = bytearray(32)
-with open(0, "rb", buffering=0) as pipe:
-    pipe.readinto(seed)
-    key = Keypair.from_seed(seed)
-    seed[:] = bytes(32)
-    planted = bytearray(pipe.read(32))
-    signed = []
-    for prepared in (0, 4):
-        with Signer(key, prepared=prepared) as signer:
-            while signer.stats.ready < prepared:
-                time.sleep(0.001)
-            for number in range(%d):
-                one = signer.sign("x", {"number": number})
-                signed.append([one.message, one.signature])
-                while signer.stats.ready < prepared:
-                    time.sleep(0.001)
-            used = signer.stats.prepared
-    if CLOSE:
-        key.close()
-    print(json.dumps({"signed": signed, "prepared": used}), flush=True)
-    pipe.read(1)
-"""
+class Victim:
+    """The other process, and what is known of its key."""
+
+    def __init__(self, way: str, moment: str, content: bytes, planted: bytes = b"", **how: Any) -> None:
+        self.planted = planted or secrets.token_hex(16).encode()
+        reading, writing = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "memory.victim", way, moment, str(reading)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(reading,),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+                **how,
+            )
+        finally:
+            os.close(reading)
+        os.write(writing, content)
+        os.close(writing)
+        self.go_on(self.planted)
+
+    def go_on(self, line: bytes = b"") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def told(self) -> dict[str, Any]:
+        """What it says when it has stopped."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1].decode()
+        facts: dict[str, Any] = json.loads(line)
+        return facts
+
+    def memory(self) -> list[Mapping]:
+        """Checked to be what the process has: what was planted is there."""
+        try:
+            out = list(mappings(self.process.pid))
+        except PermissionError:
+            pytest.skip("not allowed to look into a child process here")
+        assert any(self.planted in mapping.content for mapping in out)
+        return out
+
+    def end(self) -> tuple[int, bytes]:
+        """Its exit status, and what it wrote to standard error."""
+        errors = self.process.communicate()[1]
+        return self.process.returncode, errors
 
 
 @contextmanager
-def victim(seed: bytes, planted: bytes, close: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    code = (VICTIM % SIGNATURES).replace("CLOSE", str(close))
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(seed + planted)
-        process.stdin.flush()
-        yield process.pid, json.loads(process.stdout.readline())
-        process.stdin.write(b".")
-        process.stdin.close()
-    assert process.returncode == 0
-
-
-def memory_of(pid: int) -> Iterator[tuple[set[str], str, bytes]]:
-    """Every mapping that can be read: the kernel's flags (proc(5)), its name, and its bytes."""
-    smaps = Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8")
-    heads = list(re.finditer(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)$", smaps, re.MULTILINE))
+def victim(way: str, moment: str, content: bytes, **how: Any) -> Iterator[Victim]:
+    one = Victim(way, moment, content, **how)
     try:
-        memory = open(f"/proc/{pid}/mem", "rb", buffering=0)  # noqa: SIM115
-    except PermissionError:
-        pytest.skip("not allowed to look into a child process here")
-    with memory:
-        for head, following in zip(heads, [*heads[1:], None], strict=True):
-            about = smaps[head.end() : following.start() if following else len(smaps)]
-            flags = re.search(r"VmFlags:(.*)", about)
-            assert flags is not None
-            start, end = int(head[1], 16), int(head[2], 16)
-            if not head[3].startswith("r") or head[4] in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
-                continue
-            memory.seek(start)
-            content = bytearray()
-            while len(content) < end - start and (piece := memory.read(end - start - len(content))):
-                content += piece
-            yield set(flags[1].split()), head[4], bytes(content)
+        yield one
+    finally:
+        one.process.kill()
+        one.process.communicate()
 
 
-class Secrets:
-    """What follows from a seed and its signatures."""
-
-    def __init__(self, seed: bytes, told: dict[str, Any]) -> None:
-        expanded = hashlib.sha512(seed).digest()
-        clamped = bytearray(expanded[:32])
-        clamped[0] &= 248
-        clamped[31] = clamped[31] & 127 | 64
-        a = int.from_bytes(clamped, "little")
-        pubkey = bytes(SigningKey(seed).verify_key)
-        self.key = {
-            "seed": seed,
-            "the scalar a": bytes(clamped),
-            "a mod L": (a % L).to_bytes(32, "little"),
-            "the prefix": expanded[32:],
-        }
-        self.nonces = []
-        for message, text in told["signed"]:
-            signature = b58decode(text)
-            digest = hashlib.sha512(signature[:32] + pubkey + message.encode()).digest()
-            k = int.from_bytes(digest, "little") % L
-            r = (int.from_bytes(signature[32:], "little") - k * a) % L
-            self.nonces += [r.to_bytes(32, "little"), (k * a % L).to_bytes(32, "little")]
-        message = told["signed"][0][0].encode()
-        by_hand = int.from_bytes(hashlib.sha512(expanded[32:] + message).digest(), "little") % L
-        assert self.nonces[0] == by_hand.to_bytes(32, "little")  # r as RFC 8032 makes it: so it is r
+def pair(seed: bytes, pubkey: bytes | None = None) -> bytes:
+    return seed + (pubkey or Key(seed).pubkey)
 
 
-def test_nonces_are_nowhere_and_the_key_is_in_its_pages_only() -> None:
-    seed, planted = secrets.token_bytes(32), secrets.token_bytes(32)
-    with victim(seed, planted) as (pid, told):
-        assert told["prepared"] == SIGNATURES
-        known = Secrets(seed, told)
-        assert len(known.nonces) == 4 * SIGNATURES
-        found: dict[str, int] = dict.fromkeys(known.key, 0)
-        seen_planted = 0
-        for flags, name, content in memory_of(pid):
-            seen_planted += planted in content
-            assert not any(nonce in content for nonce in known.nonces), name
-            for what, value in known.key.items():
-                if value in content:
-                    assert {"dd", "wf"} <= flags, f"{what} in {name}"
-                    found[what] += 1
-    assert seen_planted
-    # seed, scalar and prefix stand in their slot, once each; a mod L is never made.
-    assert list(found.values()) == [1, 1, 0, 1]
+# What a keeper of keys may write into the pipe: made of a seed, and of another's public half.
+FORMS: dict[str, Callable[..., bytes]] = {
+    "base58 pair": lambda *halves: reference.b58encode(pair(*halves)).encode(),
+    "base58 seed": lambda seed: reference.b58encode(seed).encode(),
+    "id.json": lambda *halves: json.dumps(list(pair(*halves))).encode(),
+    "raw": pair,
+}
+WAYS = [
+    ("from_fd", "base58 pair"),
+    ("from_fd", "base58 seed"),
+    ("from_fd", "id.json"),
+    ("from_file", "base58 pair"),
+    ("from_json_file", "id.json"),
+    ("from_bytes", "raw"),
+]
 
 
-def test_after_close_nothing_is_left() -> None:
-    seed, planted = secrets.token_bytes(32), secrets.token_bytes(32)
-    with victim(seed, planted, close=True) as (pid, told):
-        known = Secrets(seed, told)
-        seen_planted = 0
-        for _, name, content in memory_of(pid):
-            seen_planted += planted in content
-            for secret in (*known.key.values(), *known.nonces):
-                assert secret not in content, name
-    assert seen_planted
+def wanted(key: Key, signed: Iterable[tuple[str, str]] = ()) -> dict[bytes, str]:
+    """Each spelling of each secret, and what it is."""
+    out: dict[bytes, str] = {}
+    for what, secret in key.all().items():
+        out |= {spelt: f"{what}, {how}" for how, spelt in spellings(secret)}
+    text = reference.b58encode(pair(key.seed)).encode()
+    out |= {text[:29]: "the pair, base58", text[29:58]: "the pair, base58"}
+    for r, ka in key.nonces(signed):
+        out |= {r[:16]: "r", r[16:]: "r", ka[:16]: "k·a", ka[16:]: "k·a"}
+    return out
+
+
+def found(memory: Iterable[Mapping], spelt: dict[bytes, str]) -> list[tuple[str, Mapping, int]]:
+    """What stands where, and how often."""
+    return [
+        (what, mapping, mapping.content.count(text))
+        for mapping in memory
+        for text, what in spelt.items()
+        if text in mapping.content
+    ]
+
+
+def check_nowhere(memory: Iterable[Mapping], spelt: dict[bytes, str]) -> None:
+    assert not [(what, mapping.name) for what, mapping, _ in found(memory, spelt)]
+
+
+@pytest.mark.parametrize(("way", "form"), WAYS)
+def test_an_open_key_is_in_its_pages_and_nowhere_else(way: str, form: str) -> None:
+    key = Key(secrets.token_bytes(32))
+    with victim(way, "stay_open", FORMS[form](key.seed)) as other:
+        signed = other.told()["signed"]
+        assert key.nonces(signed)[0][0] == key.deterministic_nonce(signed[0][0])  # so it is r
+        stands = found(other.memory(), wanted(key, signed))
+    for what, mapping, _ in stands:
+        assert mapping.flags >= KEPT_APART, f"{what} in {mapping.name}"
+    # Seed, scalar and prefix stand in their slot once, in two halves; a mod L is never made.
+    assert sorted((what, times) for what, _, times in stands) == sorted(
+        [("the seed, raw", 1), ("the scalar a, raw", 1), ("the prefix, raw", 1)] * 2
+    )
+
+
+def test_nonces_that_are_ready_are_in_their_slots_and_used_ones_nowhere() -> None:
+    key = Key(secrets.token_bytes(32))
+    with victim("from_fd", "have_nonces_ready", FORMS["id.json"](key.seed)) as other:
+        other.told()
+        before = other.memory()
+        other.go_on()
+        nonces = key.nonces(other.told()["signed"])
+        after = other.memory()
+    used = {r: f"nonce {number}" for number, (r, _) in enumerate(nonces)}
+    stood = found(before, used)
+    assert [times for _, _, times in stood] == [1] * len(nonces)
+    assert all(mapping.flags >= KEPT_APART for _, mapping, _ in stood)
+    check_nowhere(after, {half: "nonce" for r in used for half in (r[:16], r[16:])})
+
+
+@pytest.mark.parametrize(("way", "form"), WAYS)
+@pytest.mark.parametrize("moment", ["close", "fail"])
+def test_of_a_closed_key_nothing_is_left(way: str, form: str, moment: str) -> None:
+    key = Key(secrets.token_bytes(32))
+    with victim(way, moment, FORMS[form](key.seed)) as other:
+        told = other.told()
+        assert told.get("errors") == told.get("expected")
+        check_nowhere(other.memory(), wanted(key, told["signed"]))
+
+
+@pytest.mark.parametrize(("way", "form"), WAYS)
+def test_of_a_key_that_is_refused_nothing_is_left(way: str, form: str) -> None:
+    """Its public half is another key's, or a character of it is none of base58."""
+    key = Key(secrets.token_bytes(32))
+    if form == "base58 seed":
+        content = FORMS[form](key.seed)[:-1] + b"0"
+    else:
+        content = FORMS[form](key.seed, Key(secrets.token_bytes(32)).pubkey)
+    read = {content[:16]: "the start of what was read", content[16:32]: "more of what was read"}
+    with victim(way, "close", content) as other:
+        assert "refused" in other.told()
+        check_nowhere(other.memory(), wanted(key) | read)
+
+
+@pytest.mark.parametrize(("moment", "status"), [("leave_all_open", 0), ("leave_by_exception", 1)])
+def test_at_interpreter_exit_nothing_is_left(moment: str, status: int) -> None:
+    """Looked at when the interpreter has done its last act, before the kernel takes the memory."""
+    key = Key(secrets.token_bytes(32))
+    with victim("from_fd", moment, FORMS["base58 pair"](key.seed)) as other:
+        spelt = wanted(key, other.told()["signed"])
+        assert found(other.memory(), spelt)  # it is open
+        with ExitStack() as stack:
+            try:
+                wait = stack.enter_context(stop_at_exit(other.process.pid))
+            except OSError as error:
+                pytest.skip(f"not allowed to trace a child process here: {error}")
+            other.go_on()
+            wait()
+            check_nowhere(other.memory(), spelt)
+        code, errors = other.end()
+    assert code == status
+    assert not [what for text, what in spelt.items() if text in errors]
+
+
+@pytest.mark.skipif(not cores_are_plain_files(), reason="something else takes core dumps here")
+def test_a_core_dump_has_no_secret(tmp_path: Path) -> None:
+    """Of an open key, and nonces ready."""
+
+    def allow_cores() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (1 << 30, 1 << 30))
+
+    key = Key(secrets.token_bytes(32))
+    with victim(
+        "from_fd", "dump_core", FORMS["base58 pair"](key.seed), cwd=tmp_path, preexec_fn=allow_cores
+    ) as other:
+        signed = other.told()["signed"]
+        assert found(other.memory(), wanted(key))
+        other.go_on()
+        status, _ = other.end()
+        assert status == -signal.SIGABRT
+        cores = list(tmp_path.glob("core*"))
+        if not cores:
+            pytest.skip("no core was dumped: the hard limit is 0, say")
+        dumped = list(core_mappings(cores[0]))
+        cores[0].unlink()
+    assert any(other.planted in mapping.content for mapping in dumped)
+    check_nowhere(dumped, wanted(key, signed))
+
+
+def test_the_string_that_a_key_came_from_is_the_callers() -> None:
+    """Nobody can wipe it. Decoded it is nowhere, all the same."""
+    key = Key(secrets.token_bytes(32))
+    with victim("from_base58_string", "close", FORMS["base58 pair"](key.seed)) as other:
+        signed = other.told()["signed"]
+        memory = other.memory()
+    assert {what for what, _, _ in found(memory, wanted(key, signed))} <= {"the pair, base58"}
+
+
+def test_the_scan_sees_every_spelling() -> None:
+    """They are planted in the other's memory; an empty key is handed over, and refused."""
+    key = Key(secrets.token_bytes(32))
+    spelt = {text: what for text, what in wanted(key).items() if b"\n" not in text}
+    with victim("from_fd", "close", b"", planted=b" ".join(spelt)) as other:
+        other.told()
+        seen = {what for what, _, _ in found(other.memory(), spelt)}
+    assert seen == set(spelt.values())

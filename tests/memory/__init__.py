@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Secrets in the memory of a process, as another process sees it: ``tests/test_memory.py``."""
