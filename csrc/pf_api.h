@@ -352,7 +352,9 @@ int pf_armed_counts( const pf_armed_store *store, uint64_t *armed, uint64_t *res
 int64_t pf_send( const int *fd, const char *data, size_t len );
 
 /* Any other operation; see pf_operation.h.  json is the payload, an
-   object.  pf_operation_bound is a capacity that suffices.  pf_sign_data
+   object.  A member that pf_request adds itself (account, agent_wallet,
+   signature, timestamp, expiry_window) would stand in the request twice:
+   whoever calls it has refused a payload that has one.  pf_operation_bound is a capacity that suffices.  pf_sign_data
    writes and returns what pf_sdk_sign_key does. */
 
 size_t pf_operation_bound( const char *json, size_t len );

@@ -9,9 +9,9 @@
 
 #define LIMB_BASE 656356768U /* 58^5 */
 #define LIMB_DIGITS 5
-#define LIMBS 18 /* 58^90 > 2^512 */
+#define LIMBS ( (size_t)18 ) /* 58^90 > 2^512 */
 #define DIGITS ( LIMBS * LIMB_DIGITS )
-#define WORDS_MAX 16
+#define WORDS_MAX ( (size_t)16 )
 #define DECODE_WORDS_MAX ( PF_BASE58_DECODE_MAX / 4 )
 
 /* clang-format off */
@@ -83,9 +83,8 @@ text_of_limbs( char text[DIGITS], const uint64_t limbs[LIMBS] ) {
   for( size_t j = 0; j < LIMBS; j++ ) {
     uint32_t v = (uint32_t)limbs[j];
     for( size_t k = LIMB_DIGITS; k-- > 0; ) {
-      uint32_t const quotient   = v / 58U;
-      text[j * LIMB_DIGITS + k] = alphabet[v - quotient * 58U];
-      v                         = quotient;
+      text[j * LIMB_DIGITS + k] = alphabet[v % 58U];
+      v /= 58U;
     }
   }
 }
@@ -223,6 +222,7 @@ pf_base58_decode_exact( uint8_t *out, size_t n, const char *text, size_t len ) {
   bytes_of_words( out, words, n / 4 );
   bad |= (uint32_t)( ones ^ leading_zeros( out, n ) );
   pf_wipe( words, sizeof( words ) );
+  PF_DECLASSIFY( &bad, sizeof( bad ) ); /* which the return code says */
   if( bad ) {
     pf_wipe( out, n );
     return PF_ERR_BASE58;

@@ -370,8 +370,8 @@ emit_unit( pf_writer *w, uint32_t unit ) {
   char *room = pf_reserve( w, 6 );
   if( PF_LIKELY( room != NULL ) ) {
     memcpy( room, "\\u", 2 );
-    memcpy( room + 2, hex_pairs + 2 * ( unit >> 8 ), 2 );
-    memcpy( room + 4, hex_pairs + 2 * ( unit & 0xff ), 2 );
+    memcpy( room + 2, hex_pairs + (size_t)2 * ( unit >> 8 ), 2 );
+    memcpy( room + 4, hex_pairs + (size_t)2 * ( unit & 0xff ), 2 );
   }
 }
 

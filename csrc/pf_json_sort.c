@@ -168,7 +168,7 @@ skip_common( const keys *k, pf_json_member *m, size_t count ) {
       same += 8;
     }
     common = same + 8 <= common ? same : common & ~(size_t)7;
-    if( common < 2 * PAIR_LEN ) {
+    if( common < (size_t)2 * PAIR_LEN ) {
       return;
     }
   }

@@ -473,6 +473,7 @@ pf_nonce_sign( const pf_pool     *handle,
   int    rc = PF_ERR_NO_NONCE;
   if( PF_LIKELY( n != NULL ) ) {
     rc = sign_with( &n->secret, key, pubkey, signed_message, len );
+    PF_DECLASSIFY( signed_message, PF_SIGNATURE_SZ ); /* R and S: sent in every request, or wiped below */
     empty_slot( p, n );
   }
   atomic_fetch_add_explicit( rc == PF_OK ? &p->prepared : &p->deterministic, 1, memory_order_relaxed );

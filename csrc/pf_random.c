@@ -11,11 +11,14 @@
 #define NUMBER_END ( (uint64_t)1 << 48 )
 
 /* All zero means: nothing drawn yet, lock free.  So a fork, which zeroes
-   it, needs no further care. */
+   it, needs no further care but in one place: a signal handler may fork in
+   the middle of a call here, which then goes on in the child with nothing
+   but zeros in the pool.  The lock that it holds is gone as well: that is
+   how it knows, and begins anew. */
 
 typedef struct {
   atomic_uint         lock;         /* of the pool, and of drawing the prefix */
-  uint32_t            left;         /* bytes of pool not yet handed out */
+  _Atomic( uint32_t ) left;         /* bytes of pool not yet handed out */
   _Atomic( uint64_t ) first_number; /* 0 until prefix and number are drawn */
   _Atomic( uint64_t ) next_number;
   char                prefix[PF_ID_PREFIX_LEN];
@@ -52,25 +55,36 @@ lock( random_state *s ) {
   }
 }
 
-static void
+/* unlock returns 0 if the lock was not held any more: nothing that was
+   done under it counts, and nothing of it is left. */
+
+static int
 unlock( random_state *s ) {
-  atomic_store_explicit( &s->lock, 0U, memory_order_release );
+  unsigned held = 1U;
+  if( PF_LIKELY( atomic_compare_exchange_strong_explicit( &s->lock, &held, 0U, memory_order_release,
+                                                          memory_order_relaxed ) ) ) {
+    return 1;
+  }
+  pf_wipe( s, sizeof( *s ) );
+  return 0;
 }
 
-/* take_locked copies from the end of the pool and wipes what it took. */
+/* take_locked copies from the end of the pool and wipes what it took.
+   What is left is read once each time: it may become zero under us. */
 
 static void
 take_locked( random_state *s, const pf_sodium *sodium, uint8_t *out, size_t n ) {
   while( n ) {
-    if( !s->left ) {
+    uint32_t left = atomic_load_explicit( &s->left, memory_order_relaxed );
+    if( !left ) {
       sodium->randombytes( s->pool, POOL_SZ );
-      s->left = POOL_SZ;
+      left = POOL_SZ;
     }
-    size_t const   now  = n < s->left ? n : s->left;
-    uint8_t *const from = s->pool + ( s->left - now );
+    size_t const   now  = n < left ? n : left;
+    uint8_t *const from = s->pool + ( left - now );
     memcpy( out, from, now );
     pf_wipe( from, now );
-    s->left -= (uint32_t)now;
+    atomic_store_explicit( &s->left, left - (uint32_t)now, memory_order_relaxed );
     out += now;
     n -= now;
   }
@@ -83,9 +97,10 @@ pf_random( void *out, size_t n ) {
   if( PF_UNLIKELY( !sodium || !s ) ) {
     return PF_ERR_UNBOUND;
   }
-  lock( s );
-  take_locked( s, sodium, out, n );
-  unlock( s );
+  do {
+    lock( s );
+    take_locked( s, sodium, out, n );
+  } while( PF_UNLIKELY( !unlock( s ) ) );
   return PF_OK;
 }
 
@@ -101,6 +116,7 @@ draw_ids_locked( random_state *s, const pf_sodium *sodium ) {
   uint8_t  nibbles[PF_ID_PREFIX_LEN];
   uint64_t start = 0;
   take_locked( s, sodium, nibbles, sizeof( nibbles ) );
+  PF_DECLASSIFY( nibbles, sizeof( nibbles ) ); /* every request carries its id */
   for( size_t i = 0; i < PF_ID_PREFIX_LEN; i++ ) {
     s->prefix[i] = hex[nibbles[i] & 15];
   }
@@ -108,9 +124,25 @@ draw_ids_locked( random_state *s, const pf_sodium *sodium ) {
   s->prefix[14]                                                = '4';
   s->prefix[19]                                                = "89ab"[nibbles[19] & 3];
   take_locked( s, sodium, (uint8_t *)&start, 5 );
+  PF_DECLASSIFY( &start, sizeof( start ) );
   start = ( start & ( ( (uint64_t)1 << 40 ) - 1 ) ) + 1; /* 0 means "no number" at the API */
   atomic_store( &s->next_number, start );
   atomic_store_explicit( &s->first_number, start, memory_order_release );
+}
+
+/* first_of_all returns the first number of this process, drawn if it was not yet. */
+
+static uint64_t
+first_of_all( random_state *s, const pf_sodium *sodium ) {
+  uint64_t first;
+  while( PF_UNLIKELY( !( first = atomic_load_explicit( &s->first_number, memory_order_acquire ) ) ) ) {
+    lock( s );
+    if( !atomic_load( &s->first_number ) ) {
+      draw_ids_locked( s, sodium );
+    }
+    (void)unlock( s );
+  }
+  return first;
 }
 
 int
@@ -120,19 +152,15 @@ pf_id_reserve( uint64_t *first, uint64_t count ) {
   if( PF_UNLIKELY( !sodium || !s ) ) {
     return PF_ERR_UNBOUND;
   }
-  if( PF_UNLIKELY( !atomic_load_explicit( &s->first_number, memory_order_acquire ) ) ) {
-    lock( s );
-    if( !atomic_load( &s->first_number ) ) {
-      draw_ids_locked( s, sodium );
-    }
-    unlock( s );
-  }
-  uint64_t next = atomic_load( &s->next_number );
+  uint64_t next;
+  uint64_t least;
   do {
+    least = first_of_all( s, sodium );
+    next  = atomic_load( &s->next_number );
     if( count < 1 || count >= NUMBER_END - next ) {
       return PF_ERR_ARGUMENT;
     }
-  } while( !atomic_compare_exchange_weak( &s->next_number, &next, next + count ) );
+  } while( next < least || !atomic_compare_exchange_weak( &s->next_number, &next, next + count ) );
   *first = next;
   return PF_OK;
 }

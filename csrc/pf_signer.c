@@ -44,7 +44,7 @@ add_chunk( unsigned seen ) {
   int rc = PF_OK;
   pf_pages_lock();
   if( atomic_load( &chunk_count ) == seen ) {
-    rc = seen < CHUNKS_MAX ? pf_pages_map( &chunks[seen], SLOT_SZ * SLOTS_PER_CHUNK ) : PF_ERR_MEMORY;
+    rc = seen < CHUNKS_MAX ? pf_pages_map( &chunks[seen], (size_t)SLOT_SZ * SLOTS_PER_CHUNK ) : PF_ERR_MEMORY;
     if( rc == PF_OK ) {
       if( !chunks[seen].wiped_on_fork ) {
         atomic_store( &some_chunk_survives_fork, 1U );
@@ -132,6 +132,9 @@ pf_key_open( pf_key *key, uint8_t pubkey[PF_PUBKEY_SZ], const uint8_t *seed ) {
       sodium->crypto_sign_seed_keypair( pubkey, slot->pair, own_seed ) || expand( &slot->expanded, own_seed );
   pf_sodium_wipe_stack();
   pf_wipe( own_seed, PF_SEED_SZ );
+  /* The public key is what the exchange knows the account by. */
+  PF_DECLASSIFY( pubkey, PF_PUBKEY_SZ );
+  PF_DECLASSIFY( slot->pair + PF_SEED_SZ, PF_PUBKEY_SZ );
   if( failed ) {
     free_slot( slot );
     return PF_ERR_SODIUM;
@@ -204,6 +207,7 @@ sign_with_pair( const uint8_t *pair, uint8_t *signed_message, size_t len ) {
   int const          failed = pf_sodium_table()->crypto_sign( signed_message, &signed_len,
                                                               signed_message + PF_SIGNATURE_SZ, len, pair );
   pf_sodium_wipe_stack();
+  PF_DECLASSIFY( signed_message, PF_SIGNATURE_SZ ); /* R and S: sent in every request */
   return failed ? PF_ERR_SODIUM : PF_OK;
 }
 
@@ -328,6 +332,7 @@ is_remembered( const uint8_t fingerprint[FINGERPRINT_SZ] ) {
     found |= difference( memory->fingerprint[i], fingerprint, FINGERPRINT_SZ ) == 0;
   }
   atomic_store_explicit( &memory->lock, 0U, memory_order_release );
+  PF_DECLASSIFY( &found, sizeof( found ) ); /* that this pair signed before */
   return (int)found;
 }
 
@@ -346,7 +351,9 @@ derive_and_compare( const uint8_t pair[PF_PAIR_SZ] ) {
   int       rc     = PF_ERR_SODIUM;
   int const failed = pf_sodium_table()->crypto_sign_seed_keypair( pubkey, derived, pair );
   if( !failed ) {
-    rc = difference( derived, pair, PF_PAIR_SZ ) ? PF_ERR_MISMATCH : PF_OK;
+    uint64_t different = difference( derived, pair, PF_PAIR_SZ ) != 0;
+    PF_DECLASSIFY( &different, sizeof( different ) ); /* which the return code says */
+    rc = different ? PF_ERR_MISMATCH : PF_OK;
   }
   pf_wipe( derived, sizeof( derived ) );
   return rc;

@@ -45,6 +45,9 @@ static void ( *_Atomic fake_while_multiplying )( uint8_t *product );
 static atomic_int  fake_base_fails;
 static atomic_uint fake_base_multiplications;
 
+/* Called at the end of every drawing of random bytes. */
+static void ( *_Atomic fake_while_drawing )( void );
+
 /* 1: hashes fail; 1: scalars are reduced to zero. */
 static atomic_int fake_hash_fails;
 static atomic_int fake_reduces_to_zero;
@@ -156,6 +159,10 @@ fake_random( unsigned char *out, unsigned long long n ) {
   if( n > 256 ) {
     fake_pool    = out;
     fake_pool_sz = (size_t)n;
+  }
+  void ( *const hook )( void ) = fake_while_drawing;
+  if( hook ) {
+    hook();
   }
 }
 

@@ -275,10 +275,15 @@ find_mappings( void ) {
   fclose( maps );
 }
 
-#if defined( __clang__ ) || defined( __GNUC__ )
-__attribute__( ( no_sanitize( "address", "undefined", "thread" ) ) )
+#if defined( __clang__ )
+#define UNWATCHED __attribute__( ( no_sanitize( "address", "memory", "undefined", "thread" ) ) )
+#elif defined( __GNUC__ ) /* which has no MSan */
+#define UNWATCHED __attribute__( ( no_sanitize( "address", "undefined", "thread" ) ) )
+#else
+#define UNWATCHED
 #endif
-static int
+
+UNWATCHED static int
 stands_at( const volatile uint8_t *bytes, const uint8_t inverted[NEEDLE_SZ] ) {
   size_t i = 0;
   while( i < NEEDLE_SZ && ( bytes[i] ^ inverted[i] ) == 0xff ) {
@@ -287,10 +292,7 @@ stands_at( const volatile uint8_t *bytes, const uint8_t inverted[NEEDLE_SZ] ) {
   return i == NEEDLE_SZ;
 }
 
-#if defined( __clang__ ) || defined( __GNUC__ )
-__attribute__( ( no_sanitize( "address", "undefined", "thread" ) ) )
-#endif
-static int
+UNWATCHED static int
 stands_anywhere( const uint8_t inverted[NEEDLE_SZ] ) {
   int found = 0;
   for( size_t i = 0; i < mappings_count; i++ ) {

@@ -107,8 +107,11 @@ test_both_ways( void ) {
       memset( bytes, 0, n );
       bytes[n - 1 - bit / 8] = (uint8_t)( 1U << bit % 8 );
       check_bytes( bytes, n );
-      for( size_t i = n; i-- > 0 && !bytes[i]--; ) {
+      size_t low = n - 1; /* borrow from the lowest byte that is not zero */
+      while( !bytes[low] ) {
+        bytes[low--] = 0xff;
       }
+      bytes[low] = (uint8_t)( bytes[low] - 1 );
       check_bytes( bytes, n );
     }
     for( size_t zeros = 0; zeros <= n; zeros++ ) {

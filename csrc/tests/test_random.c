@@ -282,6 +282,63 @@ test_ids_and_forks( void ) {
   close( ends[1] );
 }
 
+/* A fork in a signal handler, just when random bytes were drawn: the
+   child goes on where its parent was, and the bytes are gone. */
+
+static pid_t forked_while_drawing;
+
+static void ( *const no_hook )( void ) = NULL; /* clang takes no bare NULL where the type is atomic */
+
+static void
+fork_once( void ) {
+  fake_while_drawing   = no_hook;
+  forked_while_drawing = fork();
+}
+
+static void
+test_fork_while_drawing( void ) {
+  static uint8_t out[8192]; /* more than the pool: it is filled meanwhile */
+  fake_while_drawing = fork_once;
+  CHECK( pf_random( out, sizeof( out ) ) == PF_OK );
+  for( size_t i = 0; i < sizeof( out ); i += BLOCK_SZ ) {
+    CHECK( !check_all_zero( out + i, BLOCK_SZ ) );
+  }
+  CHECK( pf_random( out, BLOCK_SZ ) == PF_OK );
+  CHECK( !check_all_zero( out, BLOCK_SZ ) );
+  if( forked_while_drawing == 0 ) {
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( forked_while_drawing );
+}
+
+/* Ids, in a child that has none yet and forks while it draws them. */
+
+static void
+test_fork_while_drawing_ids( void ) {
+  int ends[2];
+  CHECK( pipe( ends ) == 0 );
+  pid_t const child = fork();
+  if( child == 0 ) {
+    uint64_t first;
+    char     text[PF_ID_LEN];
+    fake_while_drawing = fork_once;
+    CHECK( pf_id_reserve( &first, 1 ) == PF_OK );
+    id_text( text, first );
+    if( forked_while_drawing ) {
+      CHECK_CHILD_ENDS_WELL( forked_while_drawing );
+    }
+    write_all( ends[1], text, sizeof( text ) );
+    _exit( 0 );
+  }
+  char texts[2][PF_ID_LEN];
+  read_all( ends[0], texts, sizeof( texts ) );
+  CHECK_CHILD_ENDS_WELL( child );
+  CHECK( memcmp( texts[0], texts[1], PF_ID_PREFIX_LEN ) != 0 );
+  CHECK( memcmp( texts[0], "00000000", 8 ) != 0 && memcmp( texts[1], "00000000", 8 ) != 0 );
+  close( ends[0] );
+  close( ends[1] );
+}
+
 /* In a child, whose numbers are spent afterwards. */
 
 static void
@@ -316,6 +373,8 @@ main( void ) {
   test_id_capacity();
   run_id_threads();
   test_ids_and_forks();
+  test_fork_while_drawing();
+  test_fork_while_drawing_ids();
   test_ids_run_out();
   puts( NAME ": ok" );
   return 0;
