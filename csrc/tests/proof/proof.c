@@ -25,6 +25,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -94,6 +95,16 @@ tally( _Atomic( uint64_t ) *count ) {
   atomic_fetch_add_explicit( count, 1, memory_order_relaxed );
 }
 
+/* must_not_happen counts a failure, and says which. */
+
+static void
+must_not_happen_in( int line ) {
+  (void)fprintf( stderr, "proof.c:%d: this must not happen\n", line );
+  tally( &book->found.failures );
+}
+
+#define must_not_happen() must_not_happen_in( __LINE__ )
+
 static int
 is_all_zero( const uint8_t *bytes, size_t n ) {
   uint8_t any = 0;
@@ -109,7 +120,7 @@ static int
 chance( uint32_t n ) {
   static _Thread_local uint32_t state;
   if( !state ) {
-    state = (uint32_t)atomic_load( &book->last_number ) ^ (uint32_t)getpid() << 12;
+    state = ( (uint32_t)atomic_load( &book->last_number ) ^ (uint32_t)getpid() ) * UINT32_C( 2654435761 );
   }
   state = state * UINT32_C( 1664525 ) + UINT32_C( 1013904223 );
   return ( state >> 8 ) % n == 0;
@@ -165,7 +176,8 @@ between( void ) {
   }
   int status = -1;
   if( child < 0 || waitpid( child, &status, 0 ) != child || status != 0 ) {
-    tally( &book->found.failures );
+    (void)fprintf( stderr, "child %d: status %#x\n", (int)child, (unsigned)status );
+    must_not_happen();
   }
 }
 
@@ -217,7 +229,7 @@ wipe_slot_of( uint8_t *sum ) {
   nonce_secrets *s = (nonce_secrets *)(void *)( sum - offsetof( nonce_secrets, sum ) );
   uint8_t        point[32];
   if( real.core.scalarmult_base_noclamp( point, s->r ) != 0 || memcmp( point, s->point, 32 ) != 0 ) {
-    tally( &book->found.failures ); /* it is no longer as in pf_nonce.c */
+    must_not_happen(); /* it is no longer as in pf_nonce.c */
   }
   pf_wipe( s, sizeof( *s ) );
 }
@@ -245,7 +257,7 @@ new_message( signed_message *m ) {
   m->number = atomic_fetch_add( &book->last_number, 1 ) + 1;
   m->len    = sizeof( m->number ) + m->number % ( MESSAGE_MAX - sizeof( m->number ) );
   if( m->number > book->capacity / 4 * 3 ) {
-    tally( &book->found.failures ); /* more signatures than the driver made room for */
+    must_not_happen(); /* more signatures than the driver made room for */
     _exit( 1 );
   }
   memset( m->bytes, 0, sizeof( m->bytes ) );
@@ -301,7 +313,7 @@ must_be_closed( const pf_pool *pool, const signed_message *m, int rc ) {
     tally( &book->found.trespasses );
     examine( &shared, pool, m );
   } else if( rc != PF_ERR_CLOSED || !is_all_zero( m->bytes, PF_SIGNATURE_SZ ) ) {
-    tally( &book->found.failures );
+    must_not_happen();
   }
 }
 
@@ -329,7 +341,7 @@ sign_one( signer *who ) {
   if( rc == PF_OK ) {
     examine( who, pool, &m );
   } else {
-    tally( &book->found.failures );
+    must_not_happen();
   }
 }
 
@@ -343,7 +355,7 @@ prepare_one( signer *who ) {
     end_in_flight();
   }
   if( rc != 0 && rc != 1 && rc != PF_ERR_CLOSED ) { /* closed: pools come and go */
-    tally( &book->found.failures );
+    must_not_happen();
   }
   return rc;
 }
@@ -370,7 +382,7 @@ static void
 count_pool( const pf_pool *pool ) {
   pf_pool_stats stats;
   if( pf_pool_count( pool, &stats ) != PF_OK ) {
-    tally( &book->found.failures );
+    must_not_happen();
     return;
   }
   atomic_fetch_add( &book->found.prepared, stats.prepared );
@@ -393,7 +405,7 @@ static void
 close_signer( signer *who ) {
   count_pool( atomic_load( &who->pool ) );
   if( pf_pool_close( atomic_load( &who->pool ) ) != PF_OK || pf_key_close( &who->key ) != PF_OK ) {
-    tally( &book->found.failures );
+    must_not_happen();
   }
 }
 
@@ -433,7 +445,14 @@ proof_begin( const uint8_t seed[PF_SEED_SZ], size_t size, int interference_now )
   memcpy( shared_seed, seed, sizeof( shared_seed ) );
   shared_size = size;
   atomic_store( &interference, interference_now );
-  return open_signer( &shared, seed, size );
+  int const rc = open_signer( &shared, seed, size );
+  if( forked_in_flight ) { /* out of an opening: what was stored by then was wiped */
+    if( rc != PF_ERR_CLOSED ) {
+      tally( &book->found.trespasses );
+    }
+    end_in_flight();
+  }
+  return rc;
 }
 
 void
@@ -493,13 +512,13 @@ proof_change_pools( pf_pool *pools, size_t rounds, size_t sizes ) {
   for( size_t i = 0; i < rounds; i++ ) {
     const pf_pool *old = atomic_load( &shared.pool );
     if( pf_pool_open( &pools[i], 1 + i % sizes, 60000, shared.key.generation ) != PF_OK ) {
-      tally( &book->found.failures );
+      must_not_happen();
       return;
     }
     atomic_store( &shared.pool, &pools[i] );
     count_pool( old );
     if( pf_pool_close( old ) != PF_OK ) {
-      tally( &book->found.failures );
+      must_not_happen();
     }
     (void)usleep( 200 );
   }
@@ -550,7 +569,7 @@ static void
 await_child( void ) {
   int status = -1;
   if( wait( &status ) < 0 || status != 0 ) {
-    tally( &book->found.failures );
+    must_not_happen();
   }
 }
 
