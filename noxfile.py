@@ -43,6 +43,6 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """The wheel and the sdist."""
-    session.install("build")
-    session.run("python", "-m", "build")
+    """The wheel and the sdist, as in a release."""
+    session.install("--require-hashes", "-r", "requirements/build.txt", "-r", "requirements/audit.txt")
+    session.run(".ci/build-release", external=True)
