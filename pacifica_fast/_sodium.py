@@ -14,7 +14,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from pacifica_fast._native import ffi, lib
+from pacifica_fast._interpreter import refuse_subinterpreters
+
+refuse_subinterpreters()
+from pacifica_fast._native import ffi, lib  # noqa: E402 (nothing of cffi before that)
 
 __all__ = ["LONG_INPUT", "PREPARED_SIGNING_POSSIBLE", "ffi", "lib"]
 

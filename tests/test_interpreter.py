@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Subinterpreters are refused before cffi is loaded; the main interpreter does not notice."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from proof.races import SUBINTERPRETERS, run_python
+
+from pacifica_fast import _interpreter
+
+
+def test_subinterpreters_are_refused() -> None:
+    """With a GIL of their own and without, while the main interpreter signs."""
+    assert run_python("-c", SUBINTERPRETERS, "6", seconds=60) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", _interpreter._MODULES)
+def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for other in _interpreter._MODULES:
+        monkeypatch.setitem(sys.modules, other, None)
+    here = SimpleNamespace(get_current=lambda: 1, get_main=lambda: 0)
+    monkeypatch.setitem(sys.modules, name, here)
+    with pytest.raises(ImportError, match="use threads or processes"):
+        _interpreter.refuse_subinterpreters()
+    here.get_current = here.get_main
+    _interpreter.refuse_subinterpreters()
+
+
+def test_where_nothing_can_tell_it_is_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _interpreter._MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
+    _interpreter.refuse_subinterpreters()
