@@ -26,6 +26,7 @@ from typing import Any
 
 from pacifica_fast import Keypair, Signer, sync
 from pacifica_fast import asyncio as aio
+from pacifica_fast._elsewhere import play_elsewhere
 from pacifica_fast.errors import NotSent, PacificaError
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.session import Pending
@@ -38,6 +39,7 @@ AFTER = 10  # cancels acknowledged since a cut, before the next
 
 def serve(pipe: Connection) -> None:
     """The exchange, in its process: it rests orders for an account, and cuts when it is told to."""
+    play_elsewhere()
     logging.disable(logging.CRITICAL)
     exchange = MockExchange(tls=True, quota=None, history=1)
     with exchange.in_thread():

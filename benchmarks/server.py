@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from pacifica_fast._certificate import issue
+from pacifica_fast._elsewhere import play_elsewhere
 
 FEED = "/feed"
 FEED_INTERVAL = 0.001  # s between messages of market data
@@ -111,9 +111,7 @@ def acknowledgement(text: str) -> bytes:
 
 async def serve() -> None:
     """Until stdin ends; every line on it asks for what was received since the last one."""
-    if hasattr(os, "SCHED_BATCH"):
-        # On two cores it would else, woken by what is sent, push the sender aside: a real one is elsewhere.
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    play_elsewhere()
     loop = asyncio.get_running_loop()
     received: deque[Received] = deque(maxlen=4096)
     certificate = issue()

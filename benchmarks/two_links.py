@@ -20,6 +20,7 @@ from statistics import median, quantiles
 from time import perf_counter_ns
 
 from pacifica_fast import Keypair, Rejected, Signer
+from pacifica_fast._elsewhere import play_elsewhere
 from pacifica_fast.asyncio import Client, connect
 from pacifica_fast.mock_exchange import MockExchange
 
@@ -30,6 +31,7 @@ QUOTA = 10_000_000  # tenths of a credit
 
 def serve(pipe: Connection) -> None:
     """The exchange, in its process."""
+    play_elsewhere()
     exchange = MockExchange(tls=True, quota=QUOTA, rate_window=86_400.0, history=1)
     with exchange.in_thread():
         pipe.send((exchange.url, exchange.authority_pem))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pacifica_fast._cli_terminal import EXIT_FAILED, EXIT_OK, Failure, Terminal, complain, count, printable
+from pacifica_fast._elsewhere import play_elsewhere
 
 if TYPE_CHECKING:  # takes 0.1 s to import: only where it is needed
     from pacifica_fast.mock_exchange import MockExchange, Received
@@ -48,6 +49,7 @@ def mock_exchange(args: argparse.Namespace, terminal: Terminal) -> int:
         if not args.quiet:
             terminal.last_line(_log_entry(args, received))
 
+    play_elsewhere()
     exchange = MockExchange(
         port=args.port,
         tls=not args.plain,

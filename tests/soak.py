@@ -29,6 +29,7 @@ import orjson
 
 from pacifica_fast import Keypair, NotSent, Signer
 from pacifica_fast import asyncio as aio
+from pacifica_fast._elsewhere import play_elsewhere
 from pacifica_fast.errors import PacificaError
 from pacifica_fast.mock_exchange import MockExchange, Weather
 
@@ -55,6 +56,7 @@ FAULTS = Weather(
 
 def serve(pipe: Connection) -> None:
     """The exchange, in its process."""
+    play_elsewhere()
     logging.disable(logging.CRITICAL)
     exchange = MockExchange(tls=True, quota=None, history=1)
     exchange.faults.random(1, FAULTS)
