@@ -6,18 +6,24 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CORE   := $(wildcard csrc/*.c csrc/*.h) csrc/build_native.py setup.py pyproject.toml
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Only files whose hashes are in requirements/. Where all have wheels, none runs code because it is installed.
+LOCKED := $(PIP) --require-hashes $(if $(filter x86_64,$(shell uname -m)),--only-binary :all:)
 PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"])
 
 BENCH_OUT := build/bench
+SECONDS   ?= 60
 
-.PHONY: help demo test prove model ctgrind storm soak lint bench sanitize format clean
+.PHONY: help demo test prove model ctgrind storm soak fuzz supply lint bench sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
-	@echo "make prove     no nonce is used twice: two million signatures, and builds in which it is"
+	@echo "make prove     all evidence for docs/security.md, and one table of it; an hour"
+	@echo "               make prove PROVE=--short      in minutes, as CI does"
 	@echo "make model     every order of the steps of a pool of nonces: needs spin"
-	@echo "make ctgrind   no branch and no index depends on a secret: needs valgrind"
+	@echo "make ctgrind   no branch, no index and no time depends on a secret: needs valgrind"
+	@echo "make fuzz      every target for a minute, or SECONDS=600: needs clang"
+	@echo "make supply    locks, SBOM, known holes, workflows, wheels that can be made again"
 	@echo "make storm     200 000 cancels through a hostile exchange: one fate each, and a true one"
 	@echo "make soak      half an hour of 2 000 cancels a second through faults: memory and latency"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
@@ -33,20 +39,27 @@ test: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests
 	$(BIN)/python -m pytest -q
 
-prove: $(VENV)/installed-test
-	PYTHONPATH=tests $(BIN)/python -m proof.nonces $(PROVE)
+prove: $(VENV)/installed-test $(VENV)/installed-optional $(VENV)/installed-fuzz $(VENV)/installed-audit
+	PYTHONPATH=tests $(BIN)/python -m proof $(PROVE)
 
 model:
 	csrc/tests/model/check
 
 ctgrind: $(VENV)/installed-test
-	PYTHONPATH=tests $(BIN)/python -m ctgrind.run
+	PYTHONPATH=tests $(BIN)/python -m ctgrind.run $(CTGRIND)
+	PYTHONPATH=tests $(BIN)/python -m ctgrind.dudect $(CTGRIND)
+
+fuzz: $(VENV)/installed-test $(VENV)/installed-fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 storm: $(VENV)/installed-test
 	$(BIN)/python tests/storm.py
 
 soak: $(VENV)/installed-test
 	$(BIN)/python tests/soak.py
+
+supply: $(VENV)/installed-optional $(VENV)/installed-audit
+	PYTHONPATH=tests $(BIN)/python -m proof.supply $(SUPPLY)
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
@@ -69,7 +82,7 @@ sanitize: $(VENV)/installed-test
 format: $(VENV)/installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	clang-format -i csrc/*.c csrc/*.h csrc/tests/*.c csrc/tests/*.h csrc/tests/proof/*.c
+	clang-format -i csrc/*.c csrc/*.h csrc/tests/*.c csrc/tests/*.h csrc/tests/proof/*.c csrc/fuzz/*.c csrc/fuzz/*.h
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info pacifica_fast/_native.* csrc/tests/build
@@ -79,8 +92,9 @@ $(BIN)/python:
 	@echo "setting up $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python $(CORE)
-	@$(PIP) --editable .
+$(VENV)/installed: $(BIN)/python $(CORE) requirements/build.txt requirements/run.txt
+	@$(LOCKED) -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # pip before 25.1 knows no --group. Whoever cannot be installed here has no figures.
@@ -90,6 +104,6 @@ $(VENV)/installed-peers: $(BIN)/python pyproject.toml
 	done
 	@touch $@
 
-$(VENV)/installed-%: $(VENV)/installed
-	@$(PIP) --editable '.[$*]'
+$(VENV)/installed-%: $(VENV)/installed requirements/%.txt
+	@$(LOCKED) -r requirements/$*.txt
 	@touch $@

@@ -60,7 +60,8 @@ class ExchangeClock:
 
     The reading of ``t`` lies between sending and receiving, so it bounds the offset to an interval
     as wide as the round trip and the millisecond that ``t`` is cut to. Of the last 8 samples, each
-    the best of 8 s, the one with the smallest bound now counts; the bound grows by 15 ppm of its age.
+    the best of 8 s, the one with the smallest bound now counts; the bound grows by 15 ppm of its age,
+    which begins when the request is sent.
 
     A server may send anything. What is no ``int``, negative or beyond the year 37 000 is ignored.
     Anything else is evidence: but a sample that no drift can bring into agreement with the estimate
@@ -111,7 +112,9 @@ class ExchangeClock:
         # The exchange read its clock in [t, t + 1), when ours showed wall - round_trip to wall.
         half = (round_trip + 1) / 2
         ahead = wall - received_at * 1_000
-        fresh = _Sample(t - wall + half, half + _PRECISION, round_trip, received_at, ahead)
+        # And since it did, the two have drifted.
+        error = half + _PRECISION + _DRIFT * (received_at - sent_at)
+        fresh = _Sample(t - wall + half, error, round_trip, received_at, ahead)
         best = self._best()
         if best is None or self._agree(best, fresh):
             self._doubt = None

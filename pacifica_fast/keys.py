@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeGuard
 
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
+from pacifica_fast.base58 import b58decode
 from pacifica_fast.errors import InvalidRequest, KeyClosed
 
 __all__ = ["Keypair"]
@@ -302,7 +303,8 @@ class Keypair:
         keypair = cls._opened(view)
         if isinstance(keypair, MemoryError):
             return keypair
-        if len(view) == PAIR_SIZE and not keypair._has_pubkey(ffi.buffer(view + SEED_SIZE, 32)[:]):
+        # Compared where it stands: in what is no pair of the two, the second half is secret as well.
+        if len(view) == PAIR_SIZE and ffi.buffer(view + SEED_SIZE, 32) != b58decode(keypair._pubkey):
             keypair.close()
             return "its public half does not belong to its seed"
         return keypair
@@ -328,10 +330,6 @@ class Keypair:
         # Also runs when the Keypair is forgotten, and at interpreter exit.
         self._end = weakref.finalize(self, lib.pf_key_end_detached, key)
         return self
-
-    def _has_pubkey(self, raw: bytes) -> bool:
-        text = ffi.new("char[44]")
-        return bytes(ffi.buffer(text, lib.pf_b58encode(text, 44, raw, 32))).decode() == self._pubkey
 
     def pubkey(self) -> str:
         """The public key in base58, 32 to 44 characters: the account, or the agent wallet."""

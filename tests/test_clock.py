@@ -6,7 +6,7 @@ import time
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pacifica_fast import InvalidRequest, Keypair, Signer
@@ -65,6 +65,9 @@ gaps = st.one_of(st.floats(0, 0.01), st.floats(0, 20), st.floats(0, 4_000))
     drift=st.floats(-0.015, 0.015),
     steps=st.lists(st.tuples(gaps, delays, delays, gaps), min_size=1, max_size=40),
 )
+# Both drift while the reply is on its way back.
+@example(offset=0.0, drift=0.0066, steps=[(0.0, 0.0, 3.691687561877062, 0.0), (0.0, 0.0, 3.0, 0.0)])
+@example(offset=0.0, drift=0.015, steps=[(0.0, 0.0, 5.0, 0.0)])
 def test_true_offset_is_within_the_error(
     offset: float, drift: float, steps: list[tuple[float, float, float, float]]
 ) -> None:

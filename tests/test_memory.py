@@ -186,7 +186,8 @@ def test_of_a_key_that_is_refused_nothing_is_left(way: str, form: str) -> None:
         content = FORMS[form](key.seed)[:-1] + b"0"
     else:
         content = FORMS[form](key.seed, Key(secrets.token_bytes(32)).pubkey)
-    read = {content[:16]: "the start of what was read", content[16:32]: "more of what was read"}
+    pieces = [content[at : at + 16] for at in range(0, len(content) - 15, 16)]
+    read = {piece: f"piece {number} of what was read" for number, piece in enumerate(pieces)}
     with victim(way, "close", content) as other:
         assert "refused" in other.told()
         check_nowhere(other.memory(), wanted(key) | read)

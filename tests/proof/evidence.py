@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-__all__ = ["NOTHING", "Evidence", "evidence", "evidence_in"]
+__all__ = ["NOTHING", "NOT_RUN", "Evidence", "evidence", "evidence_in"]
 
 MARK = "evidence: "
 NOTHING = "nothing"
+NOT_RUN = "not run"  # for want of what, follows
 
 
 @dataclass(frozen=True, slots=True)
