@@ -69,7 +69,7 @@ class Victim:
     def memory(self) -> list[Mapping]:
         """Checked to be what the process has: what was planted is there."""
         try:
-            out = list(mappings(self.process.pid))
+            out = mappings(self.process.pid)
         except PermissionError:
             pytest.skip("not allowed to look into a child process here")
         assert any(self.planted in mapping.content for mapping in out)

@@ -684,7 +684,8 @@ class TestSecrets:
         assert one is not other
         assert type(one) is bytes
         assert len(one) == 64
-        assert sys.getrefcount(one) == 2
+        alone = bytes(bytearray(64))  # how many references that makes differs: CPython 3.14 borrows this one
+        assert sys.getrefcount(one) == sys.getrefcount(alone)
         assert not gc.is_tracked(one)
 
     def test_key_is_unharmed_by_the_wipe(self, solders_keypair: Any) -> None:

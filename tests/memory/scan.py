@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import signal
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 __all__ = ["Mapping", "core_mappings", "cores_are_plain_files", "mappings", "stop_at_exit"]
@@ -21,6 +24,7 @@ PTRACE_SEIZE = 0x4206
 PTRACE_O_TRACEEXIT = 0x40
 STOPPED_AT_EXIT = signal.SIGTRAP | 6 << 8
 
+PAGE = os.sysconf("SC_PAGE_SIZE")
 KERNELS = ("[vvar]", "[vsyscall]", "[vvar_vclock]")  # nothing of the process, and some cannot be read
 HEAD = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)$", re.MULTILINE)
 
@@ -34,8 +38,45 @@ class Mapping:
     content: bytes
 
 
-def mappings(pid: int) -> Iterator[Mapping]:
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+
+
+@contextmanager
+def _stood_still(pid: int) -> Iterator[None]:
+    """Stops it, unless a tracer has: a thread that ends takes its stack from under who reads it."""
+    if _state(pid) == "t":
+        yield
+        return
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        while _state(pid) != "T":
+            time.sleep(0.001)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def mappings(pid: int) -> list[Mapping]:
     """All of a process that it may have written to. Raises ``PermissionError``."""
+    with _stood_still(pid):
+        return list(_mappings(pid))
+
+
+def _read(memory: FileIO, at: int, end: int, guarded: bool) -> bytes:
+    """Some of what is there. A page that its owner made a guard, as glibc 2.42 does in stacks, is empty."""
+    memory.seek(at)
+    try:
+        piece = memory.read(end - at)
+    except OSError as error:
+        if error.errno != errno.EIO or not guarded:
+            raise
+        return bytes(PAGE)
+    assert piece, f"the memory at {at:#x} ends"
+    return piece
+
+
+def _mappings(pid: int) -> Iterator[Mapping]:
     smaps = Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8")
     heads = list(HEAD.finditer(smaps))
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
@@ -48,10 +89,9 @@ def mappings(pid: int) -> Iterator[Mapping]:
             flags = re.search(r"VmFlags:(.*)", about)
             assert flags is not None
             start, end = int(head[1], 16), int(head[2], 16)
-            memory.seek(start)
             content = bytearray()
-            while len(content) < end - start and (piece := memory.read(end - start - len(content))):
-                content += piece
+            while len(content) < end - start:
+                content += _read(memory, start + len(content), end, guarded="gu" in flags[1].split())
             yield Mapping(name, frozenset(flags[1].split()), bytes(content))
 
 
