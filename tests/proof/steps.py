@@ -100,6 +100,7 @@ STEPS = (
         _module("proof.nonces", "--signatures", "300000"),
     ),
     Step("races", _module("proof.races"), _module("proof.races", "--seconds", "3")),
+    Step("pythons", _module("proof.pythons"), None),  # CI has a job for each
     Step("dudect", _module("ctgrind.dudect"), _module("ctgrind.dudect", "--short")),
     Step(
         "memory",
