@@ -43,7 +43,10 @@ def loaded_libsodium() -> str | None:
     match = re.search(r"(/\S*libsodium\S*\.so\S*)", _read(PROC / "self/maps") or "")
     if match is None:
         return None
-    library = ctypes.CDLL(match[1])
+    try:
+        library = ctypes.CDLL(match[1])
+    except OSError:
+        return "of unknown version"
     library.sodium_version_string.restype = ctypes.c_char_p
     return str(library.sodium_version_string().decode())
 
