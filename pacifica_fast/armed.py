@@ -29,7 +29,7 @@ from pacifica_fast.signer import Signer
 
 __all__ = ["CLIENT_ORDER_ID_WINDOW", "ORDER_ID_WINDOW", "Armed", "ArmedStore", "Arming", "checked_window"]
 
-logger = logging.getLogger("pacifica_fast")
+logger: logging.Logger = logging.getLogger("pacifica_fast")
 
 ORDER_ID_WINDOW = 30_000
 """ms that an armed cancel by ``order_id`` stays valid. Order ids never come again."""
@@ -62,7 +62,7 @@ class ArmedStore:
         self._templates: dict[tuple[str, int], Any] = {}
         self._opening = threading.Lock()
         self._out = ffi.new("char[]", _FRAME_MAX)
-        self.view = ffi.buffer(self._out)
+        self.view: Any = ffi.buffer(self._out)
 
     def add(
         self,
@@ -172,9 +172,9 @@ class Armed(Generic[P]):
         pending: P,
     ) -> None:
         self._client = client
-        self.symbol = symbol
-        self.order_id = order_id
-        self.client_order_id = client_order_id
+        self.symbol: str = symbol
+        self.order_id: int | None = order_id
+        self.client_order_id: str | None = client_order_id
         self._handle = handle
         self._take = take
         self._pending: P | None = pending

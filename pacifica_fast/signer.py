@@ -54,7 +54,7 @@ class Request:
     __slots__ = ("_operation", "text")
 
     def __init__(self, text: bytes) -> None:
-        self.text = text
+        self.text: bytes = text
         """Compact JSON, ASCII: ``{"id":"…","params":{"<operation>":{…}}}``."""
         self._operation: dict[str, Any] | None = None
 

@@ -246,7 +246,10 @@ def test_bench_writes_a_report(tmp_path: Path) -> None:
     [("solders", "pacifica-fast[bench]"), ("pacifica_fast._benchmarks", "install it again")],
 )
 def test_bench_without_what_it_needs(absent: str, words: str) -> None:
-    code = f"import sys; sys.modules[{absent!r}] = None; from pacifica_fast import cli; exit(cli.main(['bench']))"
+    code = (
+        f"import sys; sys.modules[{absent!r}] = None; "
+        "from pacifica_fast import cli; sys.exit(cli.main(['bench']))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )

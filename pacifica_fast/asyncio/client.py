@@ -51,7 +51,7 @@ from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
 
-logger = logging.getLogger("pacifica_fast.asyncio")
+logger: logging.Logger = logging.getLogger("pacifica_fast.asyncio")
 
 UVLOOP_MIN = (0, 23)
 

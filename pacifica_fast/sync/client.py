@@ -38,7 +38,7 @@ from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
 
-logger = logging.getLogger("pacifica_fast.sync")
+logger: logging.Logger = logging.getLogger("pacifica_fast.sync")
 
 _EVENTS_MAX = 1000
 
