@@ -57,14 +57,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
         print(json.dumps({"experiments": names}) if args.json else "\n".join(names))
         return 0
     chosen = [e for e in everything if not args.only or any(word in e.key for word in args.only)]
+    if not chosen:
+        parser.exit(2, f"{prog}: no experiment has that in its name: --list has all of them\n")
     scale = Scale(quick=args.quick, long=args.long)
     file = args.out / "results.jsonl"
     try:
         results = (
             Results(file, None) if args.report else Results(file, machine.header(scale), resume=args.resume)
         )
-    except (MismatchError, FileNotFoundError) as error:
-        parser.error(str(error))
+    except MismatchError as error:
+        parser.exit(2, f"{prog}: {error}\n")
+    except OSError as error:
+        parser.exit(2, f"{prog}: {error.filename}: {error.strerror}\n")
     if not args.report and (absent := peers.missing()):
         print(f"left out, because not installed: {', '.join(absent)}", file=sys.stderr)
     interrupted = not args.report and not run(chosen, results, scale)
