@@ -67,22 +67,19 @@ def _command(name: str, text: str, parser: argparse.ArgumentParser) -> _Command:
         for flag in member.option_strings
     }
     arguments = (
-        _argument(action, parser, exclusive)
+        _argument(action, exclusive)
         for action in parser._actions
         if not isinstance(action, argparse._SubParsersAction)
     )
     return _Command(name, text, tuple(arguments))
 
 
-def _argument(
-    action: argparse.Action, parser: argparse.ArgumentParser, exclusive: dict[str, tuple[str, ...]]
-) -> _Argument:
+def _argument(action: argparse.Action, exclusive: dict[str, tuple[str, ...]]) -> _Argument:
     flags = tuple(action.option_strings)
     metavar = str(action.metavar or action.dest.upper())
-    formatter = argparse.HelpFormatter(parser.prog)
     return _Argument(
         flags,
-        formatter._expand_help(action) if action.help else metavar,
+        (action.help or metavar).replace("%%", "%"),
         "" if action.nargs == 0 else metavar,
         tuple(str(choice) for choice in action.choices or ()),
         _KINDS.get(metavar, ""),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import re
 import sys
@@ -25,6 +26,9 @@ PROC: Final = Path("/proc")
 
 _NAPS: Final = 150
 _NAP: Final = 0.001  # s
+_REST: Final = 0.02  # s
+_RESTS: Final = 15
+_BLOCK: Final = bytes(1 << 16)
 _STEAL_WARNING: Final = 1.0  # %
 _SLOW_CLOCK: Final = 1.0  # us
 _NOT_LINUX: Final = "only Linux tells"
@@ -181,8 +185,8 @@ def clock() -> Iterator[Finding]:
         "reading it",
         "warn" if took > _SLOW_CLOCK or resolution > 1e-3 else "ok",
         f"{took:.2f} µs, resolution {resolution * 1e9:g} ns" + (f", source {source}" if source else ""),
-        "a request reads it once, and what the kernel cannot read without a system call (hpet, acpi_pm, "
-        "xen) takes microseconds; timestamps are in milliseconds",
+        "measured here: every request reads it once; a source that takes a system call (hpet, acpi_pm) is "
+        "slower. Timestamps are in milliseconds",
         round(took, 3),
         "us",
     )
@@ -264,6 +268,7 @@ def processor(sample: Sample, *, measure: bool = False) -> Iterator[Finding]:
     yield _load()
     if measure:
         yield _wakeup()
+        yield _after_a_rest()
 
 
 def _model() -> Finding:
@@ -336,8 +341,8 @@ def _cgroup_quota() -> tuple[int | None, int, int | None]:
 
 def _governor() -> Finding:
     cost = (
-        "a core that slowed down while the bot waited takes tens of microseconds to milliseconds to be "
-        "fast again, and everything takes longer until then: cpupower frequency-set -g performance"
+        "a core that slowed down while the bot waited is slow when it is wanted; 'after a rest' measures by "
+        "how much: cpupower frequency-set -g performance"
     )
     files = sorted((SYS / "devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"))
     names = sorted({name for name in map(_read, files) if name})
@@ -410,3 +415,29 @@ def _wakeup() -> Finding:
         round(middle, 1),
         "us",
     )
+
+
+def _after_a_rest() -> Finding:
+    """How much longer the same computation takes right after a rest: governor, idle states, cold caches."""
+    rested, running = [], []
+    for _ in range(_RESTS):
+        time.sleep(_REST)
+        rested.append(_hashing())
+        running.append([_hashing() for _ in range(8)][-1])
+    ratio = median(rested) / median(running)
+    return Finding(
+        "machine",
+        "after a rest",
+        "info",
+        f"computing takes {ratio:.2f} times as long, after {_REST * 1e3:g} ms (median of {_RESTS})",
+        "measured here, with SHA-256: what the governor, idle states and the host do to a core that waited; "
+        "keep_warm=0.002 of the asyncio client is against it",
+        round(ratio, 2),
+        "times",
+    )
+
+
+def _hashing() -> float:
+    start = time.perf_counter()
+    hashlib.sha256(_BLOCK).digest()
+    return time.perf_counter() - start

@@ -235,7 +235,7 @@ def speed() -> Iterator[Finding]:
             f"{name} request",
             "info",
             f"{value:.1f} µs (median of {len(calls)}, each after {_REST * 1e3:g} ms of rest)",
-            "measured here; in a loop, when everything is in the caches, a half or a third of it",
+            "measured here; in a loop, when everything is in the caches, about half of it",
             round(value, 1),
             "us",
         )
@@ -291,7 +291,7 @@ def python(*, measure: bool = False) -> Iterator[Finding]:
 
 
 def _other_threads() -> int:
-    """Python's threads but this one and our own, which work in C without the GIL."""
+    """Python's threads but this one and our own, which wait, or work in C without the GIL."""
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("pacifica_fast ")]
     return threading.active_count() - len(ours) - 1
 

@@ -736,7 +736,7 @@ def _parser() -> argparse.ArgumentParser:
         _doctor,
         "tell what makes cancels slow, or keys less safe, on this machine",
         help_of.DOCTOR,
-        "Made to be pasted into a bug report; it takes some two seconds.",
+        "Made to be pasted into a bug report; it takes some three seconds.",
     )
     doctor.add_argument("--explain", action="store_true", help="also tell what costs of that which is well")
     doctor.add_argument("--quick", action="store_true", help="measure nothing: no signing, no busy thread")

@@ -44,7 +44,7 @@ class Finding:
 def examine(*, measure: bool = False) -> list[Finding]:
     """Look at everything.
 
-    With ``measure`` also at what only an experiment shows: it takes two seconds, signs with a key made for
+    With ``measure`` also at what only an experiment shows: it takes three seconds, signs with a key made for
     that, and has a busy thread beside it: not for a process that trades.
     """
     from pacifica_fast import _doctor_machine as machine

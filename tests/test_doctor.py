@@ -65,7 +65,7 @@ def test_everything_has_a_value_and_what_it_costs() -> None:
         assert finding.status in ("ok", "info", "unknown", "warn", "bad")
         assert finding.cost or finding.name in ("pacifica-fast", "system"), finding
         assert (finding.number is None) == (finding.unit is None), finding
-    for name in ("deterministic request", "waking up", "reading it"):
+    for name in ("deterministic request", "waking up", "after a rest", "reading it"):
         number = named(name, findings).number
         assert number is not None
         assert number > 0
@@ -73,7 +73,7 @@ def test_everything_has_a_value_and_what_it_costs() -> None:
 
 def test_without_measurements_there_are_none() -> None:
     names = {finding.name for finding in doctor.examine()}
-    assert names.isdisjoint({"deterministic request", "prepared request", "waking up"})
+    assert names.isdisjoint({"deterministic request", "prepared request", "waking up", "after a rest"})
 
 
 def test_for_json() -> None:
