@@ -312,15 +312,24 @@ def test_bench_of_nothing(tmp_path: Path, args: list[str], words: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk() -> None:
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        (["completion", "bash"], 1),
+        (["cancel-all", "--json", "--network", "mock", "--url", "ws://127.0.0.1:1/ws"], 4),  # still its fate
+    ],
+)
+def test_a_full_disk(tmp_path: Path, args: list[str], status: int) -> None:
+    assert cli.main(["keygen", "--out", str(tmp_path / "id.json")]) == 0
+    key = ["--key-file", str(tmp_path / "id.json")] if args[0] == "cancel-all" else []
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "pacifica_fast", "completion", "bash"],
+            [sys.executable, "-m", "pacifica_fast", *args, *key],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
-    assert done.returncode == 1
+    assert done.returncode == status
     assert done.stderr == "pacifica-fast: standard output: No space left on device\n"
