@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from pacifica_fast.armed import Armed, Arming
@@ -36,6 +38,22 @@ class Sending(Arming[P], Reporting):
         if link is None or not link.ready:
             raise NotSent(self._links.why_not_ready())
         return link
+
+    @abstractmethod
+    def _cancel_later(
+        self,
+        reason: str,
+        frame: FrameOf,
+        operation: str = "cancel_order",
+        actions: int = 0,
+        order: int | str | None = None,
+    ) -> P:
+        """Have a cancel wait for a connection, if that is wanted; else raise :class:`NotSent`."""
+
+    def _fire_later(self, reason: str, cancels: Sequence[Armed[P]]) -> list[P]:
+        return [
+            self._cancel_later(reason, partial(self._frame_of, armed), order=armed.order) for armed in cancels
+        ]
 
     def _all_orders_frame(
         self,

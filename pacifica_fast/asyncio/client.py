@@ -162,8 +162,6 @@ class Client(Sending[Pending[Any]]):
             try:
                 link.put(frame, pending)
             except NotSent as error:
-                if not self._endpoint.retry_within:
-                    raise
                 reason = str(error)
             else:
                 pending.order = order_id if client_order_id is None else str(client_order_id)
@@ -391,9 +389,8 @@ class Client(Sending[Pending[Any]]):
         actions: int = 0,
         order: int | str | None = None,
     ) -> Pending[Any]:
-        """Have a cancel wait for a connection, if that is wanted."""
         if not self._endpoint.retry_within or self._links.closed:
-            raise NotSent(reason)
+            raise NotSent(reason) from None
         pending = self._session.take()
         pending.operation, pending.actions, pending.order = operation, actions, order
         frame(pending.number)  # bad input is told now, and not when there is a connection
@@ -423,17 +420,24 @@ class Client(Sending[Pending[Any]]):
             return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         if began:
             pending.began, pending.built = began, monotonic()
-        link.put(self._store.view[:size], pending)
+        try:
+            link.put(self._store.view[:size], pending)
+        except NotSent as error:  # what was signed ahead is spent all the same
+            self._disarm(armed)
+            return self._fire_later(str(error), [armed])[0]
         armed._pending = None
         self._fired.append(armed)
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
         self._check_thread()
-        link = self._ready_link()
-        with eager_switching():
-            frames, pendings, starts = self._frames_of(cancels)
-            link.put_many(frames, pendings, starts)
+        try:
+            link = self._ready_link()
+            with eager_switching():
+                frames, pendings, starts = self._frames_of(cancels)
+                link.put_many(frames, pendings, starts)
+        except NotSent as error:
+            return self._fire_later(str(error), cancels)
         return pendings
 
     # Inside: what arrives, and what is due.

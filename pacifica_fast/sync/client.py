@@ -143,7 +143,7 @@ class Client(Sending[Pending[Any]]):
             pending.order = order_id if client_order_id is None else str(client_order_id)
         except NotSent as error:
             return self._cancel_later(
-                error,
+                str(error),
                 partial(
                     self.signer.cancel_order_frame,
                     symbol,
@@ -332,28 +332,27 @@ class Client(Sending[Pending[Any]]):
             pending.order = order
             self._send(pending, frame(pending.number))
         except NotSent as error:
-            return self._cancel_later(error, frame, operation, actions, order)
+            return self._cancel_later(str(error), frame, operation, actions, order)
         return pending
 
     def _cancel_later(
         self,
-        error: NotSent,
+        reason: str,
         frame: Callable[[int], bytes],
         operation: str = "cancel_order",
         actions: int = 0,
         order: int | str | None = None,
     ) -> Pending[Any]:
-        """Have a cancel wait for a connection, if that is wanted."""
         if not self._endpoint.retry_within or self._links.closed or self._turn.owner == get_ident():
-            raise error
+            raise NotSent(reason) from None
         pending = self._session.take()
         pending.operation, pending.actions, pending.order = operation, actions, order
         frame(pending.number)  # bad input is told now, and not when there is a connection
         deadline = monotonic() + self._endpoint.retry_within
         with self._turn():
             if self._links.closed:
-                raise error
-            self._session.park(pending, frame, str(error), deadline)
+                raise NotSent(reason) from None
+            self._session.park(pending, frame, reason, deadline)
         self._reader.bell.ring()
         return pending
 
@@ -412,18 +411,23 @@ class Client(Sending[Pending[Any]]):
         try:
             pending = self._send(None, b"", armed)
         except NotSent as error:
-            return self._cancel_later(error, partial(self._frame_of, armed), order=armed.order)
+            if not armed.armed:  # what was signed ahead is spent all the same
+                self._disarm(armed)
+            return self._fire_later(str(error), [armed])[0]
         if pending is None:
             self._disarm(armed)
             pending = self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
-        self._ready_link()
-        with eager_switching():
-            frames, pendings, starts = self._frames_of(cancels)
-            with self._turn():
-                self._ready_link().put_many(frames, pendings, starts)
+        try:
+            self._ready_link()
+            with eager_switching():
+                frames, pendings, starts = self._frames_of(cancels)
+                with self._turn():
+                    self._ready_link().put_many(frames, pendings, starts)
+        except NotSent as error:
+            return self._fire_later(str(error), cancels)
         return pendings
 
 
