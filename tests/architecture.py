@@ -8,6 +8,7 @@ something in the other. Left out is what only type checkers import, and an arrow
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ TITLES = (  # in the order of the layers
     "The protocol, without I/O",
     "What replies tell",
     "What can be watched",
+    "Integrations",
     "Drop-in",
     "Signing",
     "Keys and bytes",
@@ -96,7 +98,9 @@ def layers(known: Iterable[str]) -> list[Layer]:
     known = set(known)
     found = []
     for title, line in zip(TITLES, contract["layers"], strict=True):
-        names = tuple(word for word in line.split() if word not in ":|" and word in known)
+        names = tuple(name for name in re.findall(r"\w+", line) if name in known)
+        if not names:
+            continue
         inner = {name for name in known if name.partition(".")[0] in names}
         found.append(Layer(title, names, frozenset(inner)))
     files = sorted(path.stem for path in (ROOT / "csrc").glob("pf_*.h"))
