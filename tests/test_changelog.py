@@ -35,10 +35,10 @@ def problems(text: str, version: str) -> list[str]:
         found.append("the newest is not first")
     if released and Version(version) < released[0][0]:
         found.append(f"pyproject.toml is at {version} still")
-    for heading in headings:
-        name = heading.partition("]")[0].lstrip("[")
-        if not re.search(rf"^\[{re.escape(name)}\]: \S+$", text, re.MULTILINE):
-            found.append(f"no link for {name}")
+    if released:  # before that there is nothing to compare with
+        names = [heading.partition("]")[0].lstrip("[") for heading in headings]
+        linked = re.findall(r"^\[(.+)\]: https://\S+$", text, re.MULTILINE)
+        found += [f"no link for {name}" for name in names if name not in linked]
     for section in re.split(r"^## .*\n", text, flags=re.MULTILINE)[1:]:
         found += _problems_of(section)
     return found
@@ -83,9 +83,9 @@ FITTING = """\
 
 - All.
 
-[Unreleased]: ../../compare/v0.2.0...HEAD
-[0.2.0]: ../../compare/v0.1.0...v0.2.0
-[0.1.0]: ../../releases/tag/v0.1.0
+[Unreleased]: https://github.com/owner/repository/compare/v0.2.0...HEAD
+[0.2.0]: https://github.com/owner/repository/compare/v0.1.0...v0.2.0
+[0.1.0]: https://github.com/owner/repository/releases/tag/v0.1.0
 """
 
 
