@@ -26,7 +26,7 @@ help:
 	@echo "make supply    locks, SBOM, known holes, workflows, wheels that can be made again"
 	@echo "make storm     200 000 cancels through a hostile exchange: one fate each, and a true one"
 	@echo "make soak      half an hour of 2 000 cancels a second through faults: memory and latency"
-	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
+	@echo "make lint      ruff, mypy, who imports whom, clang-format, gcc and clang with warnings as errors"
 	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
 	@echo "               make bench BENCH=--quick    in a minute or two"
 	@echo "               make bench BENCH=--resume   goes on after Ctrl-C"
@@ -65,6 +65,7 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	.ci/lint-c
 
 bench: $(VENV)/installed-bench $(VENV)/installed-peers

@@ -109,15 +109,18 @@ class Pair(Generic[P]):
             second.put(frame, pending)
 
     def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None:
-        sent, refusal = False, NotSent("no link is ready")
+        tried = sent = False
+        refusal = NotSent("no link is ready")
         for link in self.links:
             if link.ready:
+                if tried:
+                    frames = masked_anew(frames)
+                tried = True
                 try:
                     link.put_many(frames, pendings, starts)
                     sent = True
                 except NotSent as error:
                     refusal = error
-                frames = masked_anew(frames)
         if not sent:
             raise refusal
 
