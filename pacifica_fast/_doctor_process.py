@@ -179,7 +179,7 @@ def _openssl() -> Finding:
 
 def signing() -> Iterator[Finding]:
     """Which paths are open; both were tried on known answers when the package was imported."""
-    on = _sodium.C_CORE
+    on = _sodium.COMPILED
     yield Finding(
         "signing",
         "fast path",
@@ -213,7 +213,7 @@ def _extension() -> str:
 
 def speed() -> Iterator[Finding]:
     """One request after a rest, as a bot makes it, with a key made for this."""
-    if not _sodium.C_CORE:
+    if not _sodium.COMPILED:
         return
     prepared = _SIGNATURES * 2 if _sodium.PREPARED_SIGNING_POSSIBLE else 0
     with Keypair.generate() as key, Signer(key) as plain, Signer(key, prepared=prepared) as quick:

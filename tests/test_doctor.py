@@ -170,7 +170,7 @@ def test_what_is_too_old(
 
 def test_without_the_c_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """The boundary module is asked, nothing is guessed."""
-    monkeypatch.setattr(_sodium, "C_CORE", False)
+    monkeypatch.setattr(_sodium, "COMPILED", False)
     assert named("fast path", [*_doctor_process.signing()]).status == "warn"
     assert [*_doctor_process.speed()] == []
     assert named("private pages", [*_doctor_machine.memory()]).status == "warn"
