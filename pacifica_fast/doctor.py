@@ -19,7 +19,7 @@ __all__ = ["Finding", "as_dict", "examine", "lines", "report"]
 Status = Literal["ok", "info", "unknown", "warn", "bad"]
 
 WIDTH = 80
-_NAME_WIDTH = 20
+_NAME_WIDTH = 23
 _INDENT = 10
 
 
