@@ -188,9 +188,9 @@ class MockExchange:
         self.errors_without_id = errors_without_id
         self.max_request_bytes = max_request_bytes
         self.clock_offset = 0
-        self.verified = 0  # signatures that verified
-        self.rejected = 0  # messages answered with an error
-        self.faults = Faults(self._send_to_all, self._cut)
+        self.verified: int = 0  # signatures that verified
+        self.rejected: int = 0  # messages answered with an error
+        self.faults: Faults = Faults(self._send_to_all, self._cut)
         self._host = host
         self._port = port
         self._on_message = on_message

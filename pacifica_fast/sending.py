@@ -19,7 +19,7 @@ from pacifica_fast.websocket import frame_of
 
 __all__ = ["EVENTS_MAX", "Sending"]
 
-logger = logging.getLogger("pacifica_fast")
+logger: logging.Logger = logging.getLogger("pacifica_fast")
 
 EVENTS_MAX = 1000  # that wait to be read
 

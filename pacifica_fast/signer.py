@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import MutableMapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, overload
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -54,7 +54,7 @@ class Request:
     __slots__ = ("_operation", "text")
 
     def __init__(self, text: bytes) -> None:
-        self.text = text
+        self.text: bytes = text
         """Compact JSON, ASCII: ``{"id":"…","params":{"<operation>":{…}}}``."""
         self._operation: dict[str, Any] | None = None
 
@@ -252,12 +252,36 @@ class Signer:
 
     # Cancels: one C call each.
 
+    @overload
     def cancel_order(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> Request: ...
+
+    @overload
+    def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> Request: ...
+
+    def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
         request_id: str | UUID | None = None,
@@ -271,11 +295,33 @@ class Signer:
             self.cancel_order_text(symbol, order_id, client_order_id, timestamp, expiry_window, request_id)
         )
 
+    @overload
     def cancel_order_text(
         self,
         symbol: str,
-        order_id: int | None,
-        client_order_id: str | UUID | None,
+        order_id: int,
+        client_order_id: None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> bytes: ...
+
+    @overload
+    def cancel_order_text(
+        self,
+        symbol: str,
+        order_id: None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> bytes: ...
+
+    def cancel_order_text(
+        self,
+        symbol: str,
+        order_id: Any,
+        client_order_id: Any,
         timestamp: int | None = None,
         expiry_window: int | None = None,
         request_id: str | UUID | None = None,
@@ -309,11 +355,33 @@ class Signer:
         free.append(blank)
         return request
 
+    @overload
     def cancel_order_frame(
         self,
         symbol: str,
-        order_id: int | None,
-        client_order_id: str | UUID | None,
+        order_id: int,
+        client_order_id: None,
+        timestamp: int | None,
+        expiry_window: int | None,
+        number: int,
+    ) -> bytes: ...
+
+    @overload
+    def cancel_order_frame(
+        self,
+        symbol: str,
+        order_id: None,
+        client_order_id: str | UUID,
+        timestamp: int | None,
+        expiry_window: int | None,
+        number: int,
+    ) -> bytes: ...
+
+    def cancel_order_frame(
+        self,
+        symbol: str,
+        order_id: Any,
+        client_order_id: Any,
         timestamp: int | None,
         expiry_window: int | None,
         number: int,

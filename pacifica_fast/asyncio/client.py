@@ -19,7 +19,7 @@ from math import inf
 from threading import get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID
 
 from pacifica_fast import session
@@ -133,12 +133,34 @@ class Client(Sending[Pending[Any]]):
 
     # Cancels.
 
+    @overload
     def cancel_order_nowait(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> Pending[CancelAck]: ...
+
+    @overload
+    def cancel_order_nowait(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> Pending[CancelAck]: ...
+
+    def cancel_order_nowait(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> Pending[CancelAck]:
@@ -177,12 +199,34 @@ class Client(Sending[Pending[Any]]):
             order=order_id if client_order_id is None else str(client_order_id),
         )
 
+    @overload
     async def cancel_order(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> CancelAck: ...
+
+    @overload
+    async def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> CancelAck: ...
+
+    async def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> CancelAck:
