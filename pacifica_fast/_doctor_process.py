@@ -269,7 +269,7 @@ def python(*, measure: bool = False) -> Iterator[Finding]:
         float(others),
         "threads",
     )
-    frozen = gc.get_freeze_count()
+    frozen = getattr(gc, "get_freeze_count", lambda: 0)()  # PyPy has none
     yield Finding(
         "python",
         "garbage collector",

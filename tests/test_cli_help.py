@@ -20,6 +20,7 @@ from pacifica_fast import Keypair, cli
 
 PATIENCE = 120.0  # s
 ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -81,13 +82,21 @@ def test_every_command_speaks_json() -> None:
 
 def shapes() -> dict[str, dict[str, Any]]:
     """Command to what the page says it prints."""
-    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
     return {
         name: json.loads(block)
         for name, block in re.findall(
-            r"^### `([a-z-]+)[^`]*`\n(?:(?!###).)*?```json\n(.*?)```", text, re.S | re.M
+            r"^### `([a-z-]+)[^`]*`\n(?:(?!###).)*?```json\n(.*?)```", PAGE, re.S | re.M
         )
     }
+
+
+def test_the_example_of_the_page_runs() -> None:
+    [example] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("versions\n")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
@@ -154,6 +163,26 @@ def test_shape_of_cancels(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
         assert cli.main([command, *args, *there]) == 4
         report = json.loads(capsys.readouterr().out)
         assert list(report) == list(shapes()[command])
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "status"),
+    [
+        ("mock-exchange", ["--port", "0", "--ca-file", "-", "--stop-on-eof"], 0),
+        ("monitor", ["http://127.0.0.1:1/metrics", "--once"], 1),
+    ],
+)
+def test_shape_of_what_goes_on(command: str, args: list[str], status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pacifica_fast", command, *args, "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, "")
+    assert list(json.loads(done.stdout.splitlines()[0])) == list(shapes()[command])
 
 
 # Colours.
@@ -283,15 +312,24 @@ def test_bench_of_nothing(tmp_path: Path, args: list[str], words: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk() -> None:
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        (["completion", "bash"], 1),
+        (["cancel-all", "--json", "--network", "mock", "--url", "ws://127.0.0.1:1/ws"], 4),  # still its fate
+    ],
+)
+def test_a_full_disk(tmp_path: Path, args: list[str], status: int) -> None:
+    assert cli.main(["keygen", "--out", str(tmp_path / "id.json")]) == 0
+    key = ["--key-file", str(tmp_path / "id.json")] if args[0] == "cancel-all" else []
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "pacifica_fast", "completion", "bash"],
+            [sys.executable, "-m", "pacifica_fast", *args, *key],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
-    assert done.returncode == 1
+    assert done.returncode == status
     assert done.stderr == "pacifica-fast: standard output: No space left on device\n"
