@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 from peer import peer
+from trading import ACCOUNT, NOW, OTHER_ACCOUNT, OTHER_PRIVATE, PRIVATE, pair, verifies
 
-from pacifica_fast import InvalidRequest, b58decode, b58encode, reference
+from pacifica_fast import InvalidRequest, b58decode, reference
 from pacifica_fast.integrations import Unsupported
 from pacifica_fast.integrations.ccxt import accelerate, restore
 from pacifica_fast.mock_exchange import MockExchange
@@ -28,7 +28,6 @@ ccxt_async = peer("ccxt.async_support")
 ccxt_pro = peer("ccxt.pro")
 
 MARKET = "BTC/USDC:USDC"
-NOW = 1_748_970_123_456
 CLASSES = [ccxt.pacifica, ccxt_async.pacifica, ccxt_pro.pacifica]
 HEADER = {"timestamp": NOW, "expiry_window": 5_000, "type": "cancel_order"}
 
@@ -48,16 +47,6 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def pair(seed: bytes) -> tuple[str, str]:
-    """Private key, and public key, in base58."""
-    public = bytes(SigningKey(seed).verify_key)
-    return b58encode(seed + public), b58encode(public)
-
-
-PRIVATE, ACCOUNT = pair(bytes(range(1, 33)))
-OTHER_PRIVATE, OTHER_ACCOUNT = pair(bytes(range(2, 34)))
-
-
 def make(kind: Any = ccxt.pacifica, private: str = PRIVATE, account: str = ACCOUNT, **options: Any) -> Any:
     return kind(
         {"privateKey": private, "walletAddress": account, "enableRateLimit": False, "options": options}
@@ -68,16 +57,6 @@ def request(exchange: Any, operation: str, payload: dict[str, Any], **params: An
     signed = exchange.post_action_request(operation, copy.deepcopy(payload), {"timestamp": NOW, **params})
     assert isinstance(signed, dict)
     return signed
-
-
-def verifies(signature: str, account: str, header: dict[str, Any], payload: dict[str, Any]) -> bool:
-    """Whether libsodium accepts it, over the message as the exchange rebuilds it."""
-    try:
-        message = reference.prepare_message(header, payload).encode()
-        VerifyKey(b58decode(account)).verify(message, b58decode(signature))
-    except (BadSignatureError, ValueError):
-        return False
-    return True
 
 
 # ------------------------------------------------------------------ the same requests
