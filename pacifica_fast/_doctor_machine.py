@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from pacifica_fast import _sodium
-from pacifica_fast.doctor import Finding, Status
+from pacifica_fast._doctor_finding import Finding, Status
 from pacifica_fast.keys import Keypair
 
 __all__ = ["Sample", "clock", "loaded_libsodium", "memory", "processor"]

@@ -21,8 +21,8 @@ from statistics import median
 from typing import Final
 
 from pacifica_fast import _sodium
+from pacifica_fast._doctor_finding import Finding, Status
 from pacifica_fast._doctor_machine import loaded_libsodium
-from pacifica_fast.doctor import Finding, Status
 from pacifica_fast.keys import Keypair
 from pacifica_fast.signer import Signer
 from pacifica_fast.switching import ADVISABLE

@@ -10,35 +10,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
+
+from pacifica_fast._doctor_finding import Finding
 
 __all__ = ["Finding", "as_dict", "examine", "lines", "report"]
-
-Status = Literal["ok", "info", "unknown", "warn", "bad"]
 
 WIDTH = 80
 _NAME_WIDTH = 23
 _INDENT = 10
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    section: str
-    """``versions``, ``signing``, ``memory``, ``clock``, ``python`` or ``machine``."""
-    name: str
-    status: Status
-    """``warn`` costs time or safety, ``bad`` does not work; ``unknown``: nothing here can tell."""
-    value: str
-    """What was found."""
-    cost: str
-    """What a bad value costs, and what to do about it."""
-    number: float | None = None
-    """The value as a number, where it is one, in ``unit``."""
-    unit: str | None = None
 
 
 def examine(*, measure: bool = False) -> list[Finding]:

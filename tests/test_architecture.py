@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from xml.etree import ElementTree
 
 import pytest
@@ -34,6 +35,13 @@ def test_it_can_be_read_on_a_phone() -> None:
 def test_the_page_names_every_layer() -> None:
     for layer in layers(modules()):
         assert f"**{layer.title}.**" in PAGE
+
+
+def test_the_map_names_every_module() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where things are")[2]
+    patterns = re.findall(r"`([\w*]+)(?:\.py|/)`", table.partition("## ")[0])
+    tops = {name.partition(".")[0] for name in modules()} - {""}
+    assert [name for name in sorted(tops) if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 # What import-linter does not see: _native is no Python, and it does not read C.

@@ -298,7 +298,7 @@ class Client(Sending[Pending[Any]]):
 
     # The connection.
 
-    async def events(self) -> AsyncIterator[ConnectionEvent]:
+    def events(self) -> AsyncIterator[ConnectionEvent]:
         """What happens to the links from now on, until the client is closed: iterate over it.
 
         One that is not read loses the oldest of more than 1 000.
@@ -312,16 +312,7 @@ class Client(Sending[Pending[Any]]):
             arrived.set()
 
         self._links.listeners.append(listen)
-        try:
-            while True:
-                while waiting:
-                    yield waiting.popleft()
-                if self._links.state is LinkState.CLOSED:
-                    return
-                arrived.clear()
-                await arrived.wait()
-        finally:
-            self._links.listeners.remove(listen)
+        return _events(self._links, listen, waiting, arrived)
 
     # Tracking orders.
 
@@ -634,6 +625,24 @@ class Client(Sending[Pending[Any]]):
         for link in self._links.all():
             link.abort(reason)
         self._session.close(reason, monotonic())
+
+
+async def _events(
+    links: Links[Link],
+    listen: Callable[[ConnectionEvent], None],
+    waiting: deque[ConnectionEvent],
+    arrived: asyncio.Event,
+) -> AsyncIterator[ConnectionEvent]:
+    try:
+        while True:
+            while waiting:
+                yield waiting.popleft()
+            if links.state is LinkState.CLOSED:
+                return
+            arrived.clear()
+            await arrived.wait()
+    finally:
+        links.listeners.remove(listen)
 
 
 def check_event_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -114,6 +114,16 @@ async def test_a_cancel_may_wait_for_a_connection(signer: Signer) -> None:
         await client.close()
 
 
+async def test_events_are_kept_from_the_call_on(signer: Signer) -> None:
+    async with MockExchange() as exchange, connect(signer, url=exchange.url, **QUICK) as client:
+        events = client.events()
+        exchange.faults.disconnect()
+        await until(reconnected(client))
+        await client.close()
+        seen = [event.state async for event in events]
+        assert seen[-3:] == [LinkState.CONNECTING, LinkState.OPEN, LinkState.CLOSED]
+
+
 @pytest.mark.parametrize("how", ["cancel", "fire", "pull"])
 async def test_a_cancel_waits_too_if_it_is_the_one_that_finds_the_link_broken(
     signer: Signer, how: str
