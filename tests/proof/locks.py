@@ -26,7 +26,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 # What a bot may want beside what it needs.
 OPTIONAL = ("uvloop", "metrics", "redis")
 # What our own tools need, each extra in a file of its name.
-EXTRAS = ("test", "bench", "lint", "fuzz", "audit")
+EXTRAS = ("test", "bench", "docs", "lint", "fuzz", "audit")
 NAMES = ("build", "run", "optional", *EXTRAS)
 
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
