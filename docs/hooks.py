@@ -25,7 +25,8 @@ BESIDE = {
 }
 """Files of the repository, and the pages of the site that they are; the README has its like in index.md."""
 
-_LINK = re.compile(r"\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+_HEADING = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
@@ -36,18 +37,28 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     return files
 
 
+def title_of(path: Path) -> str:
+    """The heading of a page."""
+    heading = _HEADING.search(path.read_text(encoding="utf-8"))
+    return heading[1] if heading else path.stem
+
+
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Turn links of the repository into those of the site, and programs into what they are called."""
+    """Turn links of the repository into those of the site; one called by its file gets the title of that."""
+    folder = (ROOT / "docs" / page.file.src_uri).parent
     generated = page.file.src_uri in BESIDE.values() and page.file.src_uri != "index.md"
 
     def site_link(match: re.Match[str]) -> str:
-        target, anchor = match["target"], match["anchor"] or ""
+        text, target, anchor = match["text"], match["target"], match["anchor"] or ""
+        file = (ROOT if generated else folder) / target
+        if text.endswith(".md") and file.is_file():
+            text = "How to report a hole" if file.name == "SECURITY.md" else title_of(file)
         if generated and target.startswith("docs/"):
             target = target.removeprefix("docs/")
         elif generated:
             target = BESIDE.get(target, target)
         elif target.startswith("../"):
             target = BESIDE.get(target.removeprefix("../"), target)
-        return f"]({target}{anchor})"
+        return f"[{text}]({target}{anchor})"
 
     return _LINK.sub(site_link, markdown)
