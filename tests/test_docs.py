@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 from observed import Bot
 from prometheus_client.parser import text_string_to_metric_families
-from run_page import NOT_RUN, Block, blocks_of
+from run_page import NOT_RUN, REDIS, Block, blocks_of
 
 from pacifica_fast.endpoint import Settings
 from pacifica_fast.mock_faults import Faults, Weather
@@ -70,6 +71,10 @@ def name_of(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [*filter(python_blocks, PAGES)], ids=name_of)
 def test_its_python_runs(page: Path, tmp_path: Path) -> None:
+    if any("solders" in block.code for block in python_blocks(page)):
+        pytest.importorskip("solders")
+    if any(REDIS in block.code for block in python_blocks(page)) and shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
     done = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "tests" / "run_page.py"), str(page)],
         capture_output=True,
