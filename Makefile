@@ -17,7 +17,7 @@ SECONDS   ?= 60
 HUMMINGBOT := hummingbot==20260922
 HUMMINGBOT_HASH := sha256:af2012e5fbc66c23844d64e93056dad70aea1eb1b169b6f986b22fd726c4c2c6
 
-.PHONY: help demo test integrations prove model ctgrind storm soak fuzz supply lint bench sanitize format clean
+.PHONY: help demo test integrations prove model ctgrind storm soak fuzz supply lint bench docs picture sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
@@ -35,6 +35,8 @@ help:
 	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
 	@echo "               make bench BENCH=--quick    in a minute or two"
 	@echo "               make bench BENCH=--resume   goes on after Ctrl-C"
+	@echo "make docs      the site, warnings as errors, as build/site/index.html"
+	@echo "make picture   the picture of the README anew: pacifica-fast demo, on a quiet machine"
 	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan; threads under TSan"
 
 demo: $(VENV)/installed
@@ -81,6 +83,12 @@ bench: $(VENV)/installed-bench $(VENV)/installed-peers
 	$(BIN)/python -m benchmarks --out $(BENCH_OUT) $(BENCH)
 	$(BIN)/python -m pytest benchmarks -q --benchmark-json=$(BENCH_OUT)/pytest-benchmark.json \
 		--benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+picture: $(VENV)/installed
+	PATH="$(BIN):$$PATH" $(BIN)/python docs/picture.py docs/assets/demo.svg pacifica-fast demo
 
 sanitize: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests SANITIZE=address,undefined BUILD=build/sanitize
