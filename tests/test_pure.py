@@ -215,7 +215,8 @@ def test_operations(payload: bytes, name: bytes) -> None:
         cap = side.lib.pf_operation_bound(payload, len(payload))
         arguments = out, cap, t, name, len(name), payload, len(payload), WHEN, *more, position
         n = getattr(side.lib, function)(*arguments)
-        return (n, bytes(side.ffi.buffer(out, 400))) if n > 0 else (n, position[0])
+        text = bytes(side.ffi.buffer(out, n >> 8 if function == "pf_sign_data" else n)) if n > 0 else b""
+        return n, text, position[0] if n <= lib.PF_ERR_JSON_END else None
 
     same(lambda side: made(side, "pf_sign_data"))
     for own_id in IDS[1:]:
