@@ -3,8 +3,8 @@
 
 #include "pf_pages.h"
 #include "pf_sodium.h"
+#include "pf_thread.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 
 #define POOL_SZ 2048
@@ -51,7 +51,7 @@ state( void ) {
 static void
 lock( random_state *s ) {
   while( atomic_exchange_explicit( &s->lock, 1U, memory_order_acquire ) ) {
-    (void)sched_yield();
+    pf_thread_step_aside();
   }
 }
 
