@@ -81,19 +81,21 @@ def accelerate(exchange: Exchange, *, prepared: int = 0) -> Exchange:
     """Have ``exchange``, a ``pacifica`` of ccxt, sign with C from now on; return it.
 
     ``prepared`` as for :class:`~pacifica_fast.Signer`: with it, signatures cost a few µs, are as
-    valid, and different every time; without, they are the same as ever. Once accelerated, it stays
-    as it is: to change ``prepared``, :func:`restore` it first.
+    valid, and different every time; without, they are the same as ever. Again with the same
+    ``prepared`` nothing happens; with another, that holds from now on.
 
     Raises :class:`Unsupported` for anything else than such an object, for one whose class signs in
     its own way, and for a ccxt that signs otherwise than those we know;
     :class:`~pacifica_fast.InvalidRequest` for a private key, or a ``prepared``, that is none. The
     object is then as before.
     """
-    kind: Any = type(exchange)
-    if _is_ours(kind):
-        return exchange
-    accelerated = _accelerated(kind, _checked_sign_message(exchange))
     key = _Key(_checked_prepared(prepared))
+    if _is_ours(type(exchange)):
+        if vars(exchange)[_STATE].prepared == prepared:
+            return exchange
+        restore(exchange)
+    kind: Any = type(exchange)
+    accelerated = _accelerated(kind, _checked_sign_message(exchange))
     if getattr(exchange, "privateKey", None):  # or it is set later
         key.signer(exchange.privateKey)  # type: ignore[attr-defined]
     vars(exchange)[_STATE] = key

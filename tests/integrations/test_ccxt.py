@@ -257,6 +257,10 @@ def test_prepared_signatures_verify_and_end_with_restore() -> None:
     plain = request(make(), *REQUESTS[-1])["signature"]  # what is not plain is signed as ccxt does
     assert request(exchange, *REQUESTS[-1])["signature"] == plain
     assert request(exchange, "NOT A NAME", {}) == request(make(), "NOT A NAME", {})
+    accelerate(exchange)  # without
+    assert threading.active_count() == before
+    accelerate(exchange, prepared=16)
+    assert threading.active_count() == before + 1
     restore(exchange)
     assert threading.active_count() == before
 
