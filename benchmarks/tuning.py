@@ -25,14 +25,15 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.axis import quantity
-from benchmarks.experiment import Scale
-from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, quantile, switch_interval
 from pacifica_fast import Keypair, Rejected, Signer
 from pacifica_fast._elsewhere import play_elsewhere
 from pacifica_fast.asyncio import Client, connect
 from pacifica_fast.mock_exchange import MockExchange
+
+from . import machine
+from .axis import quantity
+from .experiment import Scale
+from .measure import REST, busy_thread, frozen_gc, in_turn, quantile, switch_interval
 
 ROUNDS = 1000
 BUSY_ROUNDS = 300  # each takes the switch interval

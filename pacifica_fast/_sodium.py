@@ -19,7 +19,10 @@ from pacifica_fast._interpreter import refuse_subinterpreters
 refuse_subinterpreters()
 from pacifica_fast._native import ffi, lib  # noqa: E402 (nothing of cffi before that)
 
-__all__ = ["LONG_INPUT", "PREPARED_SIGNING_POSSIBLE", "ffi", "lib"]
+__all__ = ["C_CORE", "LONG_INPUT", "PREPARED_SIGNING_POSSIBLE", "ffi", "lib"]
+
+C_CORE: bool = True
+"""Whether ``lib`` is the C core."""
 
 LONG_INPUT = 16 * 1024
 """Inputs of more bytes than this are worked on without the GIL."""

@@ -20,7 +20,7 @@ from pacifica_fast.errors import InvalidRequest
 
 __all__ = ["ExchangeClock"]
 
-logger = logging.getLogger("pacifica_fast.clock")
+logger: logging.Logger = logging.getLogger("pacifica_fast.clock")
 
 _STAGES = 8
 """Samples that are kept: NSTAGE of RFC 5905, section 10."""

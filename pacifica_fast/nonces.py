@@ -53,7 +53,7 @@ class NoncePool:
     def __init__(self, keypair: Keypair, size: int, max_age: int) -> None:
         if not PREPARED_SIGNING_POSSIBLE:
             raise InvalidRequest("prepared: PyNaCl's libsodium is a minimal build and cannot prepare nonces")
-        self.handle = ffi.new("pf_pool *")
+        self.handle: Any = ffi.new("pf_pool *")
         self._final = Stats()
         code = lib.pf_pool_make(self.handle, size, max_age, keypair._key)
         if code != 0:

@@ -25,7 +25,7 @@ from pacifica_fast.session import Lane, Pending, Truth
 
 __all__ = ["TRACK_TIMEOUT", "OrderTracker", "TrackedOrder"]
 
-logger = logging.getLogger("pacifica_fast.orders")
+logger: logging.Logger = logging.getLogger("pacifica_fast.orders")
 
 UPDATES = "account_order_updates"
 SNAPSHOT = "account_orders"

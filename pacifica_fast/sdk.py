@@ -85,6 +85,25 @@ def _find_solders() -> type | None:
     return found
 
 
+def sign_json(json: bytes, keypair: SupportsSignMessage) -> tuple[str, str] | None:
+    """Sign the canonical form of JSON, of any length; None if C refuses, or does not know the keypair.
+
+    Returns that form and the signature in base58. From :data:`LONG_INPUT` on, C gives up the GIL.
+    """
+    return _sign_long(json, keypair) if _is_known(keypair) else None
+
+
+def _is_known(keypair: SupportsSignMessage) -> bool:
+    """Whether it is exactly our ``Keypair`` or solders', with the ``sign_message`` it came with."""
+    kind = type(keypair)
+    if kind is Keypair:
+        return Keypair.sign_message is _own_sign
+    return (
+        kind is (_solders_keypair or _find_solders())
+        and getattr(_solders_keypair, "sign_message", None) is _solders_sign
+    )
+
+
 def _sign_long(json: bytes, keypair: SupportsSignMessage) -> tuple[str, str] | None:
     """Sign what no kept buffer is certain to hold; ``None`` if C refuses.
 

@@ -39,7 +39,7 @@ PATIENCE = 120.0  # s
 BACKGROUND = ("In one terminal", "Until Ctrl-C")
 """Titles of what runs until the page is through."""
 
-LOOKED_AT = ("text", "promql")
+LOOKED_AT = ("text", "json", "diff", "promql")
 """Languages of what is no program of ours."""
 
 SAYS = {

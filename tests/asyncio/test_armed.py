@@ -137,6 +137,7 @@ async def test_an_order_that_is_gone_is_for_the_exchange_to_tell(
 async def test_arming_twice_is_arming_once(exchange: MockExchange, signer: Signer) -> None:
     async with to(exchange, signer) as client:
         (armed,) = arm_orders(client, exchange, 1)
+        assert armed.order_id is not None
         assert client.arm("BTC", order_id=armed.order_id) is armed
         text = str(uuid.uuid4())
         by_text = client.arm("BTC", client_order_id=text)
