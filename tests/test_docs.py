@@ -17,7 +17,9 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from observed import Bot
@@ -39,8 +41,11 @@ PATIENCE = 120.0  # s
 BACKGROUND = ("In one terminal", "Until Ctrl-C")
 """Titles of what runs until the page is through."""
 
-LOOKED_AT = ("text", "promql")
+LOOKED_AT = ("text", "json", "diff", "promql")
 """Languages of what is no program of ours."""
+
+RUN_ELSEWHERE = {"integrations.md": "tests/integrations/test_integrations_page.py"}
+"""Pages that need what not everybody has, and the tests that run them."""
 
 SAYS = {
     "README.md": ("open FateCounts(",),
@@ -51,13 +56,15 @@ SAYS = {
     "asyncio.md": ("42069", "True None", "False "),
     "blocking.md": ("42069",),
     "fates.md": ("never existed",),
-    "mock-exchange.md": ("FateCounts(acked=", "abort_after"),
+    "mock-exchange.md": ("FateCounts(acked=", "abort_after", "/api/v1"),
     "observability.md": ("0 open", "µs to build", "http://127.0.0.1:"),
 }
 """What the code of a page is to print."""
 
 
 def python_blocks(page: Path) -> list[Block]:
+    if page.name in RUN_ELSEWHERE:
+        return []
     return [b for b in blocks_of(page) if b.language == "python" and b.runs and b.included is None]
 
 
@@ -181,6 +188,11 @@ def test_every_block_runs_or_says_why_not() -> None:
     assert len(not_run) <= 8, not_run
 
 
+def test_pages_that_are_run_elsewhere_are() -> None:
+    for name, test in RUN_ELSEWHERE.items():
+        assert not (DOCS / name).exists() or (ROOT / test).is_file()
+
+
 def test_what_is_not_run_exists_all_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -237,6 +249,30 @@ def test_the_observability_page_names_everything() -> None:
 # Pictures and links.
 
 
+class Seen(HTMLParser):
+    """The links of a built page that lead to the site itself, and what may be linked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.names: set[str] = set()
+
+    @classmethod
+    def of(cls, page: Path) -> Seen:
+        """Read one."""
+        seen = cls()
+        seen.feed(page.read_text(encoding="utf-8"))
+        return seen
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """A tag."""
+        its = dict(attributes)
+        self.names.update(name for name in (its.get("id"), its.get("name")) if name)
+        link = its.get("href") if tag in ("a", "link") else its.get("src")
+        if link and not re.match(r"[a-z]+:", link):
+            self.links.append(link)
+
+
 def test_the_pictures_of_states_are_as_drawn() -> None:
     sys.path.insert(0, str(DOCS))
     try:
@@ -276,7 +312,14 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for built in site.rglob("*.html"):
+    built_pages = {built: Seen.of(built) for built in site.rglob("*.html") if built.name != "404.html"}
+    assert all(len(seen.links) > 20 for built, seen in built_pages.items() if built.name != "report.html")
+    for built, seen in built_pages.items():
+        for link in seen.links:
+            target, _, anchor = unquote(link).partition("#")
+            where = (built.parent / target).resolve() if target else built
+            assert where.is_file(), (built, link)
+            assert not anchor or where not in built_pages or anchor in built_pages[where].names, (built, link)
         html = built.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\bsrc="?([^">\s]+)', html)
         loaded += re.findall(

@@ -22,8 +22,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from pacifica_fast import b58decode, b58encode
-from pacifica_fast._mock_rules import Refusal, check_fields, verify
+from pacifica_fast._mock_rules import check_fields, verify
 from pacifica_fast.mock_exchange import MockExchange
+from pacifica_fast.mock_rest import MockRest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATIENCE = 60.0  # s; nothing here takes a tenth of it on an idle machine
@@ -394,25 +395,15 @@ def cancels(exchange: MockExchange) -> list[Any]:
 
 
 @contextmanager
-def rest_server(answers: list[tuple[int, str] | None]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """REST as far as it goes here: verifies, keeps the requests, says what it is told; None: hangs up."""
-    seen: list[tuple[str, Any]] = []
-    operations = {"/orders/cancel": "cancel_order", "/orders/cancel_all": "cancel_all_orders"}
+def rest_server(answer: tuple[int, str] | None) -> Iterator[str]:
+    """A REST that verifies a cancel, and then says what it is told, or hangs up."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             fields = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            path = self.path.removeprefix("/api/v1")
-            seen.append((path, fields))
-            try:
-                verify(
-                    operations[path], check_fields(operations[path], fields), time.time_ns() // 10**6, 5000
-                )
-                answer = answers.pop(0)
-            except Refusal as refusal:
-                answer = (400, refusal.text)
+            verify("cancel_order", check_fields("cancel_order", fields), time.time_ns() // 10**6, 5000)
             if answer is None:
                 self.close_connection = True
                 return
@@ -430,25 +421,30 @@ def rest_server(answers: list[tuple[int, str] | None]) -> Iterator[tuple[str, li
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/api/v1", seen
+        yield f"http://127.0.0.1:{server.server_port}/api/v1"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def test_rest_cancel(start: Callable[..., Program]) -> None:
+def test_rest_cancel(start: Callable[..., Program], exchange: MockExchange) -> None:
     client_order_id = "79f948fd-7556-4066-a128-083f3ea49322"
-    with rest_server([(200, '{"success":true}')] * 3) as (url, seen):
-        program = start("rest_cancel.py", "BTC", "42069", client_order_id, "--url", url)
+    order = exchange.place(ACCOUNT)
+    exchange.place(ACCOUNT, client_order_id=client_order_id)
+    for _ in range(3):
+        exchange.place(ACCOUNT)
+    with MockRest(exchange) as rest:
+        program = start("rest_cancel.py", "BTC", str(order.order_id), client_order_id, "--url", rest.url)
         assert program.ends() == 0, program.said
-        every = start("rest_cancel.py", "BTC", "--url", url)
+        assert program.said.count("done ") == 2
+        assert len(exchange.orders(ACCOUNT)) == 3
+        twice = start("rest_cancel.py", "BTC", str(order.order_id), "--url", rest.url)
+        assert twice.ends() == 1, twice.said
+        assert twice.said.startswith("refused ")
+        every = start("rest_cancel.py", "BTC", "--url", rest.url)
         assert every.ends() == 0, every.said
-    assert program.said == 'done {"success":true}\n' * 2
-    assert [path for path, _ in seen] == ["/orders/cancel", "/orders/cancel", "/orders/cancel_all"]
-    assert seen[0][1]["order_id"] == 42069
-    assert seen[1][1]["client_order_id"] == client_order_id
-    assert "agent_wallet" not in seen[0][1]
+    assert exchange.orders(ACCOUNT) == []
 
 
 @pytest.mark.parametrize(
@@ -462,7 +458,7 @@ def test_rest_cancel(start: Callable[..., Program]) -> None:
 def test_rest_cancel_tells_the_fate(
     start: Callable[..., Program], answer: tuple[int, str] | None, status: int, word: str
 ) -> None:
-    with rest_server([answer]) as (url, _):
+    with rest_server(answer) as url:
         program = start("rest_cancel.py", "BTC", "1", "--url", url)
         assert program.ends() == status
     assert program.said.startswith(word)
