@@ -125,8 +125,12 @@ def is_compiled() -> bool:
 
 
 class BuildPy(build_py):
-    """Writes the declarations for Python, and leaves none where the core is compiled: without
-    them a core that is missing is an error."""
+    """Either the core or what stands in for it, never both: a core that is missing is an error."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if COMPILED:
+            self.packages = [package for package in self.packages or [] if package != "pacifica_fast._pure"]
 
     def run(self) -> None:
         super().run()
