@@ -170,6 +170,112 @@ test_sorting_split_pair( void ) {
   }
 }
 
+/* Code points on both sides of every border of UTF-8, of escapes and of
+   surrogates: each before the next few, raw and escaped, wherever in a chunk
+   it stands, near the end of the text and far from it.  What is raw in one
+   key and escaped in another is twice the same key. */
+
+static uint32_t const points[] = {
+    0,       1,       0x1f,    0x20,    0x21,    0x23,     0x5b,     0x5d,    0x7e,    0x7f,
+    0x80,    0x81,    0xbf,    0xc0,    0x13f,   0x140,    0x7bf,    0x7c0,   0x7ff,   0x800,
+    0x801,   0x83f,   0x840,   0xfff,   0x1000,  0x1001,   0xd7ff,   0xd800,  0xdbff,  0xdc00,
+    0xdfff,  0xe000,  0xfffe,  0xffff,  0x10000, 0x10001,  0x1003f,  0x10040, 0x10fff, 0x11000,
+    0x3ffff, 0x40000, 0x7ffff, 0x80000, 0xfffff, 0x100000, 0x10ffff,
+};
+#define POINTS ( sizeof( points ) / sizeof( points[0] ) )
+
+static size_t
+put_point( char *at, uint32_t c, int escaped ) {
+  if( escaped || c < 0x20 ) {
+    return c < 0x10000 ? (size_t)sprintf( at, "\\u%04x", (unsigned)c )
+                       : (size_t)sprintf( at, "\\u%04x\\u%04X", (unsigned)( 0xd7c0 + ( c >> 10 ) ),
+                                          (unsigned)( 0xdc00 + ( c & 0x3ff ) ) );
+  }
+  if( c < 0x80 ) {
+    at[0] = (char)c;
+    return 1;
+  }
+  size_t const   more  = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  unsigned const first = more == 1 ? 0xc0 : more == 2 ? 0xe0 : 0xf0;
+  at[0]                = (char)( first | c >> 6 * more );
+  for( size_t i = 1; i <= more; i++ ) {
+    at[i] = (char)( 0x80 | ( c >> 6 * ( more - i ) & 0x3f ) );
+  }
+  return 1 + more;
+}
+
+/* put_key writes a key: so many x, the point, and the tail. */
+
+static size_t
+put_key( char *at, size_t before, uint32_t point, int escaped, const char *tail ) {
+  size_t len = 0;
+  at[len++]  = '"';
+  memset( at + len, 'x', before );
+  len += before;
+  len += put_point( at + len, point, escaped );
+  len += (size_t)sprintf( at + len, "%s\"", tail );
+  return len;
+}
+
+static void
+check_order( size_t before, uint32_t low, uint32_t high, unsigned forms, size_t space ) {
+  static char text[256];
+  static char wanted[512];
+  size_t      position;
+  size_t      len      = 0;
+  size_t      len_want = 0;
+  char const *low_tail = forms & 4 ? "zz" : "";
+  text[len++]          = '{';
+  len += put_key( text + len, before, high, (int)( forms & 1 ), forms & 8 ? "a" : "" );
+  len += (size_t)sprintf( text + len, ":2," );
+  size_t const low_at = len;
+  len += put_key( text + len, before, low, (int)( forms & 2 ), low_tail );
+  size_t const low_len = len - low_at;
+  len += (size_t)sprintf( text + len, ":1}%*s", (int)space, "" );
+
+  wanted[len_want++] = '{';
+  int64_t n          = canonical( out, text + low_at, low_len, 1, &position );
+  CHECK( n > 0 );
+  memcpy( wanted + len_want, out, (size_t)n );
+  len_want += (size_t)n;
+  len_want += (size_t)sprintf( wanted + len_want, ":1," );
+  n = canonical( out, text + 1, low_at - 4, 1, &position );
+  CHECK( n > 0 );
+  memcpy( wanted + len_want, out, (size_t)n );
+  len_want += (size_t)n;
+  len_want += (size_t)sprintf( wanted + len_want, ":2}" );
+  expect( text, len, 1, wanted, len_want );
+}
+
+static void
+check_twice( size_t before, uint32_t point, unsigned forms, size_t space ) {
+  static char text[256];
+  size_t      len  = 0;
+  char const *tail = forms & 4 ? "zz" : "";
+  text[len++]      = '{';
+  len += put_key( text + len, before, point, (int)( forms & 1 ), tail );
+  len += (size_t)sprintf( text + len, ":1," );
+  size_t const second = len;
+  len += put_key( text + len, before, point, (int)( forms & 2 ), tail );
+  len += (size_t)sprintf( text + len, ":2}%*s", (int)space, "" );
+  refuse( text, len, 1, PF_ERR_JSON_DUPLICATE, second );
+}
+
+static void
+test_sorting_points( void ) {
+  for( size_t i = 0; i < POINTS; i++ ) {
+    for( size_t before = 0; before < 15; before++ ) {
+      for( unsigned forms = 0; forms < 16; forms++ ) {
+        size_t const space = before % 2 ? 20 : 0;
+        for( size_t k = i + 1; k < POINTS && k <= i + 2; k++ ) {
+          check_order( before, points[i], points[k], forms, space );
+        }
+        check_twice( before, points[i], forms, 20 - space );
+      }
+    }
+  }
+}
+
 /* count keys of one prefix in an order that is far from theirs. */
 
 static void
@@ -449,6 +555,7 @@ main( void ) {
   test_strings();
   test_sorting();
   test_sorting_split_pair();
+  test_sorting_points();
   for( size_t count = 1; count < 300; count++ ) {
     test_sorting_many( count, "" );
     test_sorting_many( count, "\\u00e9\\ud83d\\ude00" );

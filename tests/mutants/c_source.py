@@ -44,7 +44,10 @@ _SWAPS = {
 # These are also signs, addresses and pointers; only between two operands are they what we mean.
 _BINARY = {"+": "-", "-": "+", "*": "+", "/": "*", "%": "/", "&": "|", "|": "&", "^": "|"}
 _KEYWORDS = frozenset(
-    ("return", "if", "for", "while", "switch", "case", "_Static_assert", "PF_STATIC_ASSERT")
+    (
+        *("return", "if", "for", "while", "switch", "case", "_Static_assert", "PF_STATIC_ASSERT"),
+        *("_Atomic", "_Alignas", "int", "void"),  # of declarations
+    )
 )
 _CONTINUES = frozenset(("(", "[", ".", "->", "=", "+=", "-=", "|=", "&=", "^=", "<<=", ">>=", "++", "--"))
 _NOTHING = "(void)0"
