@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "../pf_json.h"
+#include "../pf_json_sort.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,7 @@ test_strings( void ) {
   EXPECT( "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\\"\\\\/\\b\\f\\n\\r\\t\"" );
   EXPECT( "\"\\u0041\\u0022\\u005c\\u002F\\u0008\\u0009\\u000A\\u000b\\u000C\\u000D\"",
           "\"A\\\"\\\\/\\b\\t\\n\\u000b\\f\\r\"" );
+  EXPECT( "\"\\u0020\\u0021\\u007e\"", "\" !~\"" );
   EXPECT( "\"\\u0000\\u001F\\u007f\x7f ~\"", "\"\\u0000\\u001f\\u007f\\u007f ~\"" );
   EXPECT( "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\"", "\"\\u0080\\u07ff\\u0800\\uffff\"" );
   EXPECT( "\"\xed\x9f\xbf\xee\x80\x80\xef\xbb\xbf\"", "\"\\ud7ff\\ue000\\ufeff\"" );
@@ -141,6 +143,12 @@ test_sorting( void ) {
   EXPECT( "{\"123456\xc3\xa9z\":1,\"123456\xc3\xa9"
           "a\":2,\"123456\\u00e8z\":3,\"123456z\":4}",
           "{\"123456z\":4,\"123456\\u00e8z\":3,\"123456\\u00e9a\":2,\"123456\\u00e9z\":1}" );
+  /* What is no pair is not joined, however near it comes. */
+  EXPECT(
+      "{\"\\ue000\":1,\"\\udc00\\udc01\":2,\"\\udc00\\ud800\":3,\"\\udbff\\ue000\":4,\"\\ud800\\ue000\":5}",
+      "{\"\\ud800\\ue000\":5,\"\\udbff\\ue000\":4,\"\\udc00\\ud800\":3,\"\\udc00\\udc01\":2,\"\\ue000\":1}" );
+  EXPECT( "{\"B\":1,\"\\u0041\\udc00\":2,\"\\ud83dz\":3,\"\\ud83dxude00\":4,\"\\ud83d\\nude00\":5}",
+          "{\"A\\udc00\":2,\"B\":1,\"\\ud83d\\nude00\":5,\"\\ud83dxude00\":4,\"\\ud83dz\":3}" );
   /* Raw surrogates are not joined, neither with each other nor with an
      escape; so these are four keys. */
   expect( TEXT( "{\"\\ud83d\\ude00\":1,\"\xed\xa0\xbd\xed\xb8\x80\":2}" ), 1,
@@ -278,9 +286,11 @@ test_sorting_points( void ) {
 
 /* count keys of one prefix in an order that is far from theirs. */
 
+#define OUTER "{\"first\":1,\"second\":2,\"third\":"
+
 static void
 test_sorting_many( size_t count, const char *prefix ) {
-  size_t const max      = count * ( strlen( prefix ) + 16 ) + 2;
+  size_t const max      = count * ( strlen( prefix ) + 16 ) + sizeof( OUTER ) + 2;
   char *const  text     = allocate( max );
   char *const  wanted   = allocate( max );
   char *const  got      = allocate( max );
@@ -298,6 +308,17 @@ test_sorting_many( size_t count, const char *prefix ) {
   wanted[len_want++] = '}';
   CHECK( canonical( got, text, len, 0, &position ) == (int64_t)len_want );
   CHECK( memcmp( got, wanted, len_want ) == 0 );
+
+  /* The same inside of another, of which members wait to be sorted. */
+  size_t const outer = strlen( OUTER );
+  memmove( text + outer, text, len );
+  memmove( wanted + outer, wanted, len_want );
+  memcpy( text, OUTER, outer );
+  memcpy( wanted, OUTER, outer );
+  text[outer + len++]        = '}';
+  wanted[outer + len_want++] = '}';
+  CHECK( canonical( got, text, outer + len, 0, &position ) == (int64_t)( outer + len_want ) );
+  CHECK( memcmp( got, wanted, outer + len_want ) == 0 );
   free( text );
   free( wanted );
   free( got );
@@ -336,6 +357,7 @@ test_refusals( void ) {
   REFUSE( "\xef\xbb\xbf"
           "1",
           PF_ERR_JSON_BOM, 0 );
+  REFUSE( "\xef\xbb\xbf", PF_ERR_JSON_BOM, 0 );
   REFUSE( "1\xef\xbb\xbf", PF_ERR_JSON_TRAILING, 1 );
   REFUSE( "\"abc", PF_ERR_JSON_END, 4 );
   REFUSE( "\"a\nb\"", PF_ERR_JSON_CONTROL, 2 );
@@ -343,7 +365,12 @@ test_refusals( void ) {
   REFUSE( "\"a\\", PF_ERR_JSON_END, 3 );
   REFUSE( "\"a\\x\"", PF_ERR_JSON_ESCAPE, 2 );
   REFUSE( "\"\\U0041\"", PF_ERR_JSON_ESCAPE, 1 );
+  REFUSE( "\"\\n", PF_ERR_JSON_END, 3 );
+  REFUSE( "\"\\u1234", PF_ERR_JSON_END, 7 );
   REFUSE( "\"\\u12", PF_ERR_JSON_END, 5 );
+  REFUSE( "\"\\ug", PF_ERR_JSON_ESCAPE, 1 );
+  REFUSE( "\"\\x", PF_ERR_JSON_ESCAPE, 1 );
+  REFUSE( "\"\\u000g\"", PF_ERR_JSON_ESCAPE, 1 );
   REFUSE( "\"\\u12\"", PF_ERR_JSON_ESCAPE, 1 );
   REFUSE( "\"\\u12g4\"", PF_ERR_JSON_ESCAPE, 1 );
   REFUSE( "\"\\ud83d\\u+123\"", PF_ERR_JSON_ESCAPE, 7 );
@@ -387,6 +414,8 @@ test_refusals_utf8( void ) {
       "\xf4\x90\x80\x80",
       "\xf5\x80\x80\x80",
       "\xf8\x88\x80\x80\x80",
+      "\xf9\x80\x80\x80",
+      "\xfa\x90\x80\x80",
       "\xff",
       "\xfe",
       "\xf0\x28\x8c\xbc",
@@ -404,6 +433,10 @@ test_refusals_utf8( void ) {
   REFUSE( "\"\xed\xa0\x80\"", PF_ERR_JSON_UTF8, 1 );
   REFUSE( "\"\xed\xbf\xbf\"", PF_ERR_JSON_UTF8, 1 );
   REFUSE( "[\xc3\xa9]", PF_ERR_JSON_VALUE, 1 );
+  /* Whole characters, and then the text ends. */
+  REFUSE( "\"\xc3\xa9", PF_ERR_JSON_END, 3 );
+  REFUSE( "\"\xe2\x82\xac", PF_ERR_JSON_END, 4 );
+  REFUSE( "\"\xf0\x9f\x98\x80", PF_ERR_JSON_END, 5 );
 }
 
 static void
@@ -424,6 +457,12 @@ static void
 test_limits( void ) {
   char   text[8192];
   size_t position;
+  for( size_t i = 0; i < 2 * PF_JSON_DEPTH_MAX; i++ ) { /* beside each other they are not deep */
+    memcpy( text + 3 * i, ",[]", 3 );
+  }
+  text[0]                             = '[';
+  text[(size_t)6 * PF_JSON_DEPTH_MAX] = ']';
+  expect( text, (size_t)6 * PF_JSON_DEPTH_MAX + 1, 0, text, (size_t)6 * PF_JSON_DEPTH_MAX + 1 );
   for( int objects = 0; objects < 2; objects++ ) {
     for( size_t depth = PF_JSON_DEPTH_MAX; depth <= PF_JSON_DEPTH_MAX + 1; depth++ ) {
       size_t len = 0;
@@ -456,6 +495,10 @@ test_limits( void ) {
 #endif
 }
 
+/* What the workspace holds for a member, twice, and for an object. */
+#define MEMBER_SZ ( 2 * sizeof( pf_json_member ) )
+#define OBJECT_SZ 16
+
 static void
 test_measure( void ) {
   pf_json_size_t size;
@@ -474,6 +517,16 @@ test_measure( void ) {
   pf_json_measure( NULL, 0, &size );
   CHECK( !size.members && !size.objects && !size.output );
   CHECK( pf_json_work_sz( &size ) == PF_JSON_WORK_MIN_SZ );
+  size.members = SIZE_MAX / 4 / MEMBER_SZ;
+  CHECK( pf_json_work_sz( &size ) == PF_JSON_WORK_MIN_SZ + size.members * MEMBER_SZ );
+  size.members++;
+  CHECK( pf_json_work_sz( &size ) == 0 );
+  size.members = 0;
+  size.objects = SIZE_MAX / 4 / OBJECT_SZ;
+  CHECK( pf_json_work_sz( &size ) == PF_JSON_WORK_MIN_SZ + size.objects * OBJECT_SZ );
+  size.objects++;
+  CHECK( pf_json_work_sz( &size ) == 0 );
+  size.objects = 0;
   size.members = SIZE_MAX / 2;
   CHECK( pf_json_work_sz( &size ) == 0 );
   size.members = 0;

@@ -2,9 +2,9 @@
 """A place to try mutants of the C core in: programs are linked once, only the core is made anew.
 
 The core is a shared library here, in the forms of ``csrc/tests/Makefile``: as it is, as on a kernel that
-wipes nothing when a process forks, under sanitizers, and with other threads let in where it hurts most. A
-mutant costs the compilation of the sources it is in and, as a rule, a moment of the test that sees it. What
-the C tests let by is tried with Python's.
+wipes nothing when a process forks, as without SSE2, under sanitizers, and with other threads let in where it
+hurts most. A mutant costs the compilation of the sources it is in and, as a rule, a moment of the test that
+sees it. What the C tests let by is tried with Python's.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ SANITIZED = "sanitized"
 FORMS = {  # in the order in which they are tried
     "": (),
     "fallback": ("-DPF_TEST_NO_WIPEONFORK",),
+    "portable": ("-U__SSE2__", "-U__BYTE_ORDER__"),
     SANITIZED: ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
     "interleaved": (
         *("-include", str(CSRC / "tests" / "interleave.h")),
@@ -42,6 +43,7 @@ FORMS = {  # in the order in which they are tried
 }
 TESTS_OF_FORM = {
     "fallback": ("test_pages", "test_random", "test_signer", "test_nonce", "test_armed"),
+    "portable": ("test_json",),
     SANITIZED: ("test_api", "test_base58", "test_cancel", "test_frame", "test_json", "test_send"),
     "interleaved": ("test_nonce", "test_armed"),
 }
@@ -52,7 +54,8 @@ SLOW = {  # those that take seconds, and what they are tried with
     "test_nonce": ("nonce", "signer", "gate", "pages", "thread", "sodium"),
     "test_armed": ("armed", "cancel", "frame", "clock", "gate", "pages", "random", "thread", "sodium"),
 }
-OWN_FORMS = ("PF_TEST_NO_WIPEONFORK", "PF_INTERLEAVE")  # a source without these is the same in each
+# A source without these is the same in each form.
+OWN_FORMS = ("PF_TEST_NO_WIPEONFORK", "PF_INTERLEAVE", '#include "pf_json_text.h"')
 LATE = 5.0  # times a second more than it takes unchanged: machines are slow at times
 BUSY = 3.0  # the same for the processor's time, which says sooner that a loop has no end
 PYTHON_TESTS = {
