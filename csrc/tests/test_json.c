@@ -156,6 +156,45 @@ test_sorting( void ) {
   refuse( TEXT( "{\"\xed\xa0\xbd\\ude00\":1,\"\\ud83d\xed\xb8\x80\":2}" ), 1, PF_ERR_JSON_DUPLICATE, 15 );
 }
 
+/* Text that all keys have in common is skipped in whole characters: what
+   stands before it, and what they differ in, must not matter. */
+
+#define PAIR "\\ud83d\\ude00"
+#define RAW "\xf0\x9f\x98\x80"
+
+static void
+test_sorting_after_common_text( void ) {
+  EXPECT( "{\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1,\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2}",
+          "{\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2,\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1}" );
+  EXPECT( "{\"1234567" RAW RAW RAW RAW RAW RAW "\xf0\x9f\x98\xa0\\n\":1,"
+          "\"1234567" RAW RAW RAW RAW RAW       RAW "\xf0\x9f\x98\x80\\n\":2}",
+          "{\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude00\\n\":2,"
+          "\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude20\\n\":1}" );
+}
+
+/* Several groups of keys, each with much in common, among keys that stand alone. */
+
+static void
+test_sorting_groups( void ) {
+  static const char common[] = "what the keys of a group have in common, and it is long";
+  char              text[4096];
+  char              wanted[4096];
+  size_t            len      = 0;
+  size_t            len_want = 0;
+  for( size_t i = 0; i < 25; i++ ) {
+    size_t const   k      = i * 7 % 25;
+    unsigned const number = (unsigned)( k % 5 );
+    char const     letter = (char)( 'a' + k / 5 );
+    len += (size_t)snprintf( text + len, sizeof( text ) - len, "%c\"%c%s%u\":%zu", i ? ',' : '{', letter,
+                             common, number, k );
+    len_want += (size_t)snprintf( wanted + len_want, sizeof( wanted ) - len_want, "%c\"%c%s%zu\":%zu",
+                                  i ? ',' : '{', (char)( 'a' + i / 5 ), common, i % 5, i );
+  }
+  text[len++]        = '}';
+  wanted[len_want++] = '}';
+  expect( text, len, 0, wanted, len_want );
+}
+
 /* A pair of escapes that begins where the common text of two keys ends,
    for every length of that text. */
 
@@ -446,6 +485,11 @@ test_duplicates( void ) {
   REFUSE( "{\"\":1,\"\":2}", PF_ERR_JSON_DUPLICATE, 6 );
   REFUSE( "{\"b\":1,\"a\":1,\"b\":2,\"a\":3,\"a\":4}", PF_ERR_JSON_DUPLICATE, 13 );
   REFUSE( "[{\"x\":{\"a\":1,\"a\":2}}]", PF_ERR_JSON_DUPLICATE, 13 );
+  REFUSE( "{\"a\":1,\"a\":2,\"a\":3}", PF_ERR_JSON_DUPLICATE, 7 );
+  REFUSE( "{\"b\":1,\"a\":1,\"a\":2,\"b\":2}", PF_ERR_JSON_DUPLICATE, 13 );
+  REFUSE( "{\"b\":1,\"b\":2,\"a\":1,\"a\":2,\"c\":1}", PF_ERR_JSON_DUPLICATE, 7 );
+  REFUSE( "{\"1234567\":1111111111111111111111111,\"1234567\":1111111111111111111111111}",
+          PF_ERR_JSON_DUPLICATE, 37 );
   REFUSE( "{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\uDE00\":2}", PF_ERR_JSON_DUPLICATE, 10 );
   REFUSE( "{\"a long key, longer than chunks\":1,\"a long key, longer than chunks\":2}", PF_ERR_JSON_DUPLICATE,
           36 );
@@ -609,6 +653,8 @@ main( void ) {
   test_sorting();
   test_sorting_split_pair();
   test_sorting_points();
+  test_sorting_after_common_text();
+  test_sorting_groups();
   for( size_t count = 1; count < 300; count++ ) {
     test_sorting_many( count, "" );
     test_sorting_many( count, "\\u00e9\\ud83d\\ude00" );
