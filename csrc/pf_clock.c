@@ -31,7 +31,8 @@ pf_now( void ) {
   if( clock_gettime( CLOCK_REALTIME, &now ) != 0 ) {
     return PF_ERR_CLOCK;
   }
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+  int64_t const ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+  return PF_LIKELY( ms >= 0 ) ? ms : PF_ERR_CLOCK; /* before 1970 it was never set */
 }
 
 /* A correction can lead to before 1970 where the clock was never set. */
@@ -40,7 +41,7 @@ static int64_t
 corrected_now( const pf_clock *clock ) {
   int64_t const now = pf_now();
   if( PF_UNLIKELY( now < 0 ) ) {
-    return now;
+    return now; /* PF_ERR_CLOCK */
   }
   int64_t const corrected = now + pf_clock_correction( clock );
   return PF_LIKELY( corrected >= 0 ) ? corrected : PF_ERR_CLOCK;

@@ -7,6 +7,8 @@
 #include "pf_random.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
 
 #if defined( PF_TEST_NO_WIPEONFORK )
 #define NAME "test_random (fallback)"
@@ -55,6 +57,7 @@ test_unbound( void ) {
   CHECK( pf_id_write( &w, 1 ) == PF_ERR_UNBOUND );
   CHECK( pf_sodium_set( &fake_table ) == PF_OK );
   CHECK( pf_random( text, sizeof( text ) ) == PF_ERR_UNBOUND );
+  CHECK( pf_id_reserve( &first, 1 ) == PF_ERR_UNBOUND );
   CHECK( pf_random_open() == PF_OK );
   CHECK( pf_random_open() == PF_OK ); /* nothing happens */
 }
@@ -70,6 +73,8 @@ test_pool_is_wiped( void ) {
   CHECK( !check_contains( fake_pool, fake_pool_sz, out, 8 ) );
   CHECK( check_all_zero( fake_pool + fake_pool_sz - sizeof( out ), sizeof( out ) ) );
   CHECK( !check_all_zero( fake_pool, fake_pool_sz - sizeof( out ) ) );
+  CHECK( pf_random( out, sizeof( out ) ) == PF_OK ); /* of the same pool */
+  CHECK( check_all_zero( fake_pool + fake_pool_sz - 2 * sizeof( out ), 2 * sizeof( out ) ) );
   CHECK( pf_random( out, 0 ) == PF_OK );
   CHECK( pf_random( long_piece, sizeof( long_piece ) ) == PF_OK ); /* more than the pool */
   CHECK( !check_contains( fake_pool, fake_pool_sz, long_piece + sizeof( long_piece ) - 8, 8 ) );
@@ -192,6 +197,57 @@ test_id_shape( void ) {
   CHECK( w.at == text );
 }
 
+/* Ids made of chosen bytes, in a child, which has none yet: every bit of
+   them that should be random is. */
+
+static uint8_t chosen[PF_ID_PREFIX_LEN + 5]; /* for the prefix, and for the first number */
+
+static void
+draw_chosen( unsigned char *out, unsigned long long n ) {
+  /* They are handed out from the end. */
+  memset( out, 0xee, (size_t)n );
+  memcpy( out + n - PF_ID_PREFIX_LEN, chosen, PF_ID_PREFIX_LEN );
+  memcpy( out + n - sizeof( chosen ), chosen + PF_ID_PREFIX_LEN, 5 );
+}
+
+static void
+check_chosen( uint64_t number, const char *prefix ) {
+  pid_t const child = fork();
+  if( child == 0 ) {
+    uint64_t  first;
+    char      text[PF_ID_LEN];
+    pf_sodium table   = fake_table;
+    table.randombytes = draw_chosen;
+    CHECK( pf_sodium_set( &table ) == PF_OK );
+    CHECK( pf_id_reserve( &first, 1 ) == PF_OK );
+    CHECK( first == number + 1 );
+    id_text( text, first );
+    CHECK( memcmp( text, prefix, PF_ID_PREFIX_LEN ) == 0 );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+}
+
+static void
+test_ids_are_random( void ) {
+  memset( chosen, 0, sizeof( chosen ) );
+  check_chosen( 0, "00000000-0000-4000-8000-" );
+  memset( chosen, 0xff, sizeof( chosen ) );
+  check_chosen( ( (uint64_t)1 << 40 ) - 1, "ffffffff-ffff-4fff-bfff-" );
+  for( size_t i = 0; i < PF_ID_PREFIX_LEN; i++ ) {
+    chosen[i] = (uint8_t)( 0x50 | i % 16 );
+  }
+  for( size_t i = 0; i < 5; i++ ) {
+    uint64_t number = (uint64_t)0x81 << 8 * i;
+    memset( chosen + PF_ID_PREFIX_LEN, 0, 5 );
+    memcpy( chosen + PF_ID_PREFIX_LEN, &number, 5 ); /* in the machine's own order */
+#if defined( __BYTE_ORDER__ ) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    break;
+#endif
+    check_chosen( number, "01234567-9abc-4f01-b456-" );
+  }
+}
+
 static void
 test_id_capacity( void ) {
   uint64_t first;
@@ -311,6 +367,34 @@ test_fork_while_drawing( void ) {
   CHECK_CHILD_ENDS_WELL( forked_while_drawing );
 }
 
+/* A child that libc knows nothing of: no handler runs in it. */
+
+static void
+test_clone( void ) {
+#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
+  static block blocks[2];
+  uint64_t     first;
+  int          ends[2];
+  CHECK( pf_id_reserve( &first, 1 ) == PF_OK );
+  CHECK( pipe( ends ) == 0 );
+  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
+  CHECK( child >= 0 );
+  draw( blocks, 1 );
+  if( child == 0 ) {
+    char      text[PF_ID_LEN];
+    pf_writer w = pf_writer_on( text, sizeof( text ) );
+    CHECK( pf_id_write( &w, first ) == PF_ERR_FORKED );
+    write_all( ends[1], blocks, sizeof( block ) );
+    _exit( 0 );
+  }
+  read_all( ends[0], blocks + 1, sizeof( block ) );
+  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  check_no_repeats( blocks, 2 );
+  close( ends[0] );
+  close( ends[1] );
+#endif
+}
+
 /* Ids, in a child that has none yet and forks while it draws them. */
 
 static void
@@ -371,8 +455,10 @@ main( void ) {
   test_forks_draw();
   test_id_shape();
   test_id_capacity();
+  test_ids_are_random();
   run_id_threads();
   test_ids_and_forks();
+  test_clone();
   test_fork_while_drawing();
   test_fork_while_drawing_ids();
   test_ids_run_out();

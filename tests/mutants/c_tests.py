@@ -44,7 +44,10 @@ FORMS = {  # in the order in which they are tried
 TESTS_OF_FORM = {
     "fallback": ("test_pages", "test_random", "test_signer", "test_nonce", "test_armed"),
     "portable": ("test_json",),
-    SANITIZED: ("test_api", "test_base58", "test_cancel", "test_frame", "test_json", "test_send"),
+    SANITIZED: (
+        *("test_api", "test_base58", "test_cancel", "test_clock", "test_frame"),
+        *("test_json", "test_random", "test_send"),
+    ),
     "interleaved": ("test_nonce", "test_armed"),
 }
 SLOW = {  # those that take seconds, and what they are tried with
