@@ -681,6 +681,35 @@ test_places_are_used_again( void ) {
   CHECK( before == after );
 }
 
+/* One more place: whoever needs it waits for who adds a mapping. */
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  pause_a_moment( 50000000 );
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static void
+test_a_new_place_waits_for_the_lock( void ) {
+  pthread_t holder;
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+    pause_a_moment( 10000 );
+  }
+  pf_pool const one = open_pool( 3000 );
+  pf_pool const two = open_pool( 3000 ); /* not both of them are there yet */
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
+  close_pool( &one );
+  close_pool( &two );
+}
+
 /* Calls in flight. */
 
 static atomic_int in_flight;
@@ -1098,6 +1127,7 @@ main( void ) {
   test_forged_handles();
   test_stale_handle();
   test_places_are_used_again();
+  test_a_new_place_waits_for_the_lock();
   test_nobody_waits_for_a_refill();
   test_a_claimed_slot_is_left_alone();
   test_close_waits();

@@ -4,11 +4,14 @@
 #include "check.h"
 #include "fake_sodium.h"
 
+#include "pf_pages.h"
 #include "pf_random.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #if defined( PF_TEST_NO_WIPEONFORK )
 #define NAME "test_random (fallback)"
@@ -60,6 +63,33 @@ test_unbound( void ) {
   CHECK( pf_id_reserve( &first, 1 ) == PF_ERR_UNBOUND );
   CHECK( pf_random_open() == PF_OK );
   CHECK( pf_random_open() == PF_OK ); /* nothing happens */
+}
+
+/* Opening waits for whoever adds a mapping. */
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  struct timespec const while_held = { 0, 50000000 };
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  (void)nanosleep( &while_held, NULL );
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static void
+test_opening_waits_for_the_lock( void ) {
+  pthread_t holder;
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+    (void)sched_yield();
+  }
+  CHECK( pf_random_open() == PF_OK );
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
 }
 
 /* Bytes handed out are gone from the pool, and only those. */
@@ -449,6 +479,7 @@ test_ids_run_out( void ) {
 int
 main( void ) {
   test_unbound();
+  test_opening_waits_for_the_lock();
   test_id_before_the_first();
   test_pool_is_wiped();
   test_threads_draw();
