@@ -119,6 +119,13 @@ def test_what_survives_needs_a_reason(tmp_path: Path, monkeypatch: pytest.Monkey
     assert settled(mutants) == {mutants[2]: Fate.KILLED}  # a run that goes on tries the others again
 
 
+def test_each_reason_is_of_a_mutant_that_there_is() -> None:
+    survivors = Survivors()
+    for mutant in all_mutants("c") + all_mutants("python"):
+        survivors.explained(mutant)
+    assert survivors.never_met() == []
+
+
 @pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 def test_fates_of_the_core_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that a test must see, one that none could, one that is none; and without its tests it survives."""
