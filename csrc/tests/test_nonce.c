@@ -239,6 +239,9 @@ test_arguments( void ) {
   CHECK( pf_pool_open( &pool, 1, INT64_MAX / 1000000, key.generation ) == PF_OK );
   fill( &pool );
   close_pool( &pool );
+  pf_pool const again = open_pool( 1 ); /* the very first place is used again, too */
+  CHECK( again.place == pool.place );
+  close_pool( &again );
 }
 
 static void
@@ -504,6 +507,30 @@ test_zero_is_no_nonce( void ) {
   check_counts( &pool, 0, 0, 1, 0 );
   sign_deterministic( &pool );
   check_goes_on( &pool );
+}
+
+/* Every byte of r counts. */
+
+static size_t the_byte;
+
+static void
+reduce_to_one_byte( unsigned char *scalar, const unsigned char *wide ) {
+  (void)wide;
+  memset( scalar, 0, PF_SCALAR_SZ );
+  scalar[the_byte] = 0x10;
+}
+
+static void
+test_one_byte_is_a_nonce( void ) {
+  pf_sodium table     = fake_table;
+  table.scalar_reduce = reduce_to_one_byte;
+  for( the_byte = 0; the_byte < PF_SCALAR_SZ; the_byte++ ) {
+    pf_pool const pool = open_pool( 1 );
+    CHECK( pf_sodium_set( &table ) == PF_OK );
+    CHECK( pf_key_prepare( &key, &pool ) == 1 );
+    CHECK( pf_sodium_set( &fake_table ) == PF_OK );
+    close_pool( &pool );
+  }
 }
 
 static void
@@ -1108,7 +1135,6 @@ main( void ) {
   CHECK( pf_key_open( &key, pubkey, seed ) == PF_OK );
   test_arguments();
   test_no_pool();
-  test_sizes();
   test_age();
   test_clocks_that_drift_apart();
   test_old_nonces_are_replaced();
@@ -1118,6 +1144,7 @@ main( void ) {
   test_bad_randomness();
   test_base_multiplication_fails();
   test_zero_is_no_nonce();
+  test_one_byte_is_a_nonce();
   test_hash_fails();
   test_used_from_its_slot();
   test_wiped_meanwhile();
@@ -1137,6 +1164,7 @@ main( void ) {
   test_fork_beside_calls();
   test_fork_while_signing();
   test_fork_while_preparing();
+  test_sizes();
   test_too_many_pools();
   puts( NAME ": ok" );
   return 0;
