@@ -56,6 +56,9 @@ test_timestamps( void ) {
   CHECK( pf_clock_correct( &clock, 250 ) == PF_OK );
   CHECK( pf_timestamp( &clock, 0 ) == 1000250 );
   CHECK( pf_timestamp( &clock, 3 ) == 3 ); /* the caller's own */
+  show( 0, 0 );
+  CHECK( pf_timestamp( &clock, 0 ) == 250 );
+  show( 1000, 0 );
   CHECK( pf_clock_correct( &clock, -1000000 ) == PF_OK );
   CHECK( pf_timestamp( &clock, 0 ) == 0 );
   CHECK( pf_clock_correct( &clock, -1000001 ) == PF_OK );
