@@ -10,6 +10,8 @@
 #include "pf_cancel.h"
 #include "pf_operation.h"
 
+#include <sys/resource.h>
+
 #define ACCOUNT "JEKNVnkbo3jma5nREBBJCDoXFVeKkD56V3xKrvRmWxFG"
 #define REQUEST_ID "1bb2b72f-f545-4938-8a38-c5cda8823675"
 #define LONG 5000 /* more than is signed, or made canonical, on the stack */
@@ -204,6 +206,8 @@ test_sdk( void ) {
   CHECK( pf_sdk_sign_pair( out, sizeof( out ), json, sizeof( json ) - 1, pair ) == PF_ERR_MISMATCH );
   CHECK( pf_sdk_sign_key( out, sizeof( sorted ) + 40, json, sizeof( json ) - 1, &key ) == PF_ERR_CAPACITY );
   CHECK( pf_sdk_sign_key( out, sizeof( out ), json, sizeof( json ) - 2, &key ) == PF_ERR_JSON_END );
+  static const char surrogate[] = "[\"\xed\xa0\x80\"]";
+  CHECK( pf_sdk_sign_key( out, sizeof( out ), surrogate, sizeof( surrogate ) - 1, &key ) == PF_ERR_JSON_UTF8 );
   pf_key const closed = { key.slot, key.generation + 1 };
   CHECK( pf_sdk_sign_key( out, sizeof( out ), json, sizeof( json ) - 1, &closed ) == PF_ERR_CLOSED );
 }
@@ -290,7 +294,7 @@ test_operations( void ) {
     (void)snprintf( payload, sizeof( payload ), "{%s}", members );
     check_operation( &t, "name_09", payload, members );
   }
-  for( size_t count = 1; count < 90; count++ ) { /* members */
+  for( size_t count = 1; count < 400; count += count < 90 ? 1 : 50 ) { /* members */
     size_t len = 0;
     for( size_t i = 0; i < count; i++ ) {
       len += (size_t)sprintf( members + len, "%s\"%03zu\":0", i ? "," : "", i );
@@ -306,9 +310,12 @@ test_operations( void ) {
   CHECK( refused( &t, longest, PF_OPERATION_NAME_MAX + 1, "{}", 1 ) == PF_ERR_ARGUMENT );
   CHECK( refused( &t, "", 0, "{}", 1 ) == PF_ERR_ARGUMENT );
   for( int c = 0; c < 256; c++ ) {
-    char const text[3] = { 'a', (char)c, 'b' };
     if( !c || !strchr( "abcdefghijklmnopqrstuvwxyz_0123456789", c ) ) {
-      CHECK( refused( &t, text, 3, "{}", 1 ) == PF_ERR_ARGUMENT );
+      for( size_t at = 0; at < 3; at++ ) {
+        char text[3] = { 'a', 'b', 'c' };
+        text[at]     = (char)c;
+        CHECK( refused( &t, text, 3, "{}", 1 ) == PF_ERR_ARGUMENT );
+      }
     }
   }
   CHECK( refused( &t, "a", 1, "{}", -1 ) == PF_ERR_ARGUMENT );
@@ -317,10 +324,69 @@ test_operations( void ) {
   CHECK( refused( &t, "a", 1, " \t\r\n1", 1 ) == PF_ERR_JSON_OBJECT && position_refused == 4 );
   CHECK( refused( &t, "a", 1, "{", 1 ) == PF_ERR_JSON_END && position_refused == 1 );
   CHECK( refused( &t, "a", 1, " ", 1 ) == PF_ERR_JSON_VALUE );
+  CHECK( refused( &t, "a", 1, "{\"a\":\"\xed\xa0\x80\"}", 1 ) == PF_ERR_JSON_UTF8 ); /* a raw surrogate */
   pf_template order;
   CHECK( pf_template_make( &order, PF_CANCEL_ORDER, &key, NULL, ACCOUNT, strlen( ACCOUNT ), NULL, 0, "BTC", 3,
                            0, 5000 ) == PF_OK );
   CHECK( refused( &order, "a", 1, "{}", 1 ) == PF_ERR_ARGUMENT );
+}
+
+/* Without memory for what is too large for the stack: refused, unsigned.
+   Sanitizers take more than they are given. */
+
+#if defined( __SANITIZE_ADDRESS__ ) || defined( __SANITIZE_THREAD__ )
+#define MEMORY_ENDS 0
+#elif defined( __has_feature )
+#if __has_feature( address_sanitizer ) || __has_feature( memory_sanitizer ) || __has_feature( thread_sanitizer )
+#define MEMORY_ENDS 0
+#endif
+#endif
+#if !defined( MEMORY_ENDS )
+#define MEMORY_ENDS 1
+#endif
+
+#define LARGE ( (size_t)16 << 20 )
+
+static void
+without_memory( char *payload, char *out ) {
+  pf_template         t;
+  size_t              position;
+  char                signature[PF_SIGNATURE_SZ];
+  struct rlimit const none   = { 1 << 20, 1 << 20 };
+  unsigned const      before = atomic_load( &fake_signatures );
+  CHECK( pf_template_make( &t, PF_OPERATION, &key, NULL, ACCOUNT, strlen( ACCOUNT ), NULL, 0, NULL, 0, 0,
+                           5000 ) == PF_OK );
+  CHECK( setrlimit( RLIMIT_AS, &none ) == 0 );
+  for( size_t i = 0; i < 2; i++ ) { /* much text, many members */
+    memset( payload, i ? ':' : 'x', LARGE );
+    memcpy( payload, "{\"a\":\"", 6 );
+    memcpy( payload + LARGE - 2, "\"}", 2 );
+    CHECK( pf_request( out, LARGE, &t, "a", 1, payload, LARGE, 1, 0, NULL, 0, &position ) == PF_ERR_MEMORY );
+    CHECK( pf_sign_data( out, LARGE, &t, "a", 1, payload, LARGE, 1, &position ) == PF_ERR_MEMORY );
+    CHECK( pf_sdk_sign_key( out, LARGE, payload, LARGE, &key ) == PF_ERR_MEMORY );
+  }
+  CHECK( pf_canonicalize( out, LARGE, payload, LARGE, 0, &position ) == PF_ERR_MEMORY );
+  CHECK( pf_key_sign_bytes( signature, sizeof( signature ), &key, payload, LARGE ) == PF_ERR_MEMORY );
+  CHECK( atomic_load( &fake_signatures ) == before );
+}
+
+static void
+test_without_memory( void ) {
+  char *const payload = malloc( LARGE );
+  char *const out     = malloc( LARGE );
+  CHECK( payload != NULL && out != NULL );
+  pid_t const child = MEMORY_ENDS ? fork() : -1;
+  if( child == 0 ) {
+    char pubkey[PF_PUBKEY_SZ];
+    CHECK( pf_key_open_seed( &key, pubkey, (const char *)seed ) == PF_OK ); /* the parent's did not cross */
+    without_memory( payload, out );
+    _exit( 0 );
+  }
+  if( child > 0 ) {
+    CHECK_CHILD_ENDS_WELL( child );
+  }
+  free( payload );
+  free( out );
 }
 
 int
@@ -336,6 +402,7 @@ main( void ) {
   test_sdk();
   test_ids();
   test_operations();
+  test_without_memory();
   CHECK( pf_key_end( &key ) == PF_OK );
   puts( "test_api: ok" );
   return 0;

@@ -274,6 +274,7 @@ test_templates_are_whole( void ) {
     }
     CHECK( memcmp( &t[0], &t[1], sizeof( t[0] ) ) == 0 );
     CHECK( t[0].pool.place == NULL && t[0].pool.generation == 0 );
+    CHECK( check_all_zero( t[0].head + t[0].head_len, sizeof( t[0].head ) - t[0].head_len ) );
   }
 }
 
