@@ -239,6 +239,10 @@ test_arguments( void ) {
   CHECK( pf_pool_open( &pool, 1, INT64_MAX / 1000000, key.generation ) == PF_OK );
   fill( &pool );
   close_pool( &pool );
+  CHECK( pf_pool_open( &pool, PF_NONCES_MAX, 1, key.generation ) == PF_OK ); /* the most, for the shortest */
+  close_pool( &pool );
+  CHECK( pf_pool_open( &pool, 1, 1, key.generation ) == PF_OK );
+  close_pool( &pool );
   pf_pool const again = open_pool( 1 ); /* the very first place is used again, too */
   CHECK( again.place == pool.place );
   close_pool( &again );
@@ -674,6 +678,13 @@ test_forged_handles( void ) {
   }
   check_counts( &pool, 0, 0, 0, 2 );
   close_pool( &pool );
+  pf_pool const free_one = { pool.place, 0 }; /* the generation of what is free */
+  check_closed( &free_one );
+  pf_pool const  nowhere = { NULL, pool.generation };
+  signed_message s;
+  CHECK( sign_bare( &nowhere, &s ) == PF_ERR_CLOSED );
+  CHECK( pf_key_prepare( &key, &nowhere ) == PF_ERR_CLOSED );
+  CHECK( pf_pool_close( &nowhere ) == PF_ERR_CLOSED );
 }
 
 static void
@@ -1113,11 +1124,15 @@ static void
 test_too_many_pools( void ) {
   static pf_pool pools[POOLS_MAX];
   size_t         opened = 0;
+  size_t         mapped;
+  size_t         unlocked;
   while( opened < POOLS_MAX && pf_pool_open( &pools[opened], 1, MAX_AGE, key.generation ) == PF_OK ) {
     opened++;
   }
   pf_pool more = { NULL, 0 };
   CHECK( opened > POOLS_MAX - 100 ); /* places of other sizes count too */
+  pf_pages_counts( &mapped, &unlocked );
+  CHECK( mapped == POOLS_MAX + 2 ); /* keys and pairs have one each */
   CHECK( pf_pool_open( &more, 1, MAX_AGE, key.generation ) == PF_ERR_MEMORY );
   CHECK( more.place == NULL );
   close_pool( &pools[opened / 2] );
