@@ -10,6 +10,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := $(PIP) --require-hashes $(if $(filter x86_64,$(shell uname -m)),--only-binary :all:)
 PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"])
 
+# Whoever works on it has the C core, or an error.
+export PACIFICA_FAST_EXTENSION ?= yes
+
 BENCH_OUT := build/bench
 SECONDS   ?= 60
 

@@ -22,11 +22,12 @@ from typing import Any
 
 import orjson
 
-from benchmarks import cases, peers
-from benchmarks.measure import REST, Ratio, frozen_gc, in_turn, ratio, timed_block
-from benchmarks.sample import ACCOUNT, ORDER_ID, PAYLOAD, is_body, is_request
 from pacifica_fast import sdk
 from pacifica_fast.integrations import ccxt, hummingbot, pacifica_python_sdk, pacifica_sdk
+
+from . import cases, peers
+from .measure import REST, Ratio, frozen_gc, in_turn, ratio, timed_block
+from .sample import ACCOUNT, ORDER_ID, PAYLOAD, is_body, is_request
 
 __all__ = ["Row", "main", "measure"]
 

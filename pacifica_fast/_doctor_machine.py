@@ -68,7 +68,7 @@ class _Mapping(NamedTuple):
 def memory() -> Iterator[Finding]:
     """Where keys lie: asked of the kernel, about the page of a key made for this."""
     yield _lock_limit()
-    if not _sodium.C_CORE:
+    if not _sodium.COMPILED:
         cost = "pure Python keeps keys in objects that can neither be locked nor wiped"
         yield Finding("memory", "private pages", "warn", "none: there is no C core", cost)
         return

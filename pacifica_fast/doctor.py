@@ -19,7 +19,7 @@ from pacifica_fast._doctor_finding import Finding
 __all__ = ["Finding", "as_dict", "examine", "lines", "report"]
 
 WIDTH = 80
-_NAME_WIDTH = 20
+_NAME_WIDTH = 23
 _INDENT = 10
 
 

@@ -26,9 +26,8 @@ from json import dumps
 from types import MethodDescriptorType
 from typing import Any, Final
 
-from orjson import JSONEncodeError
-from orjson import dumps as _to_json
-
+from pacifica_fast._json import JSONEncodeError
+from pacifica_fast._json import dumps as _to_json
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 from pacifica_fast.canonical import canonicalize
 from pacifica_fast.errors import InvalidJSON

@@ -18,9 +18,7 @@ from math import inf
 from time import time
 from typing import Any, Generic, TypeVar
 
-import orjson
-
-from pacifica_fast import ids
+from pacifica_fast import _json, ids
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, cost_of, is_cancel
 from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
@@ -505,8 +503,8 @@ class Session(Generic[P]):
         self._register()
         lane.heard()
         try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            message = _json.loads(text)
+        except _json.JSONDecodeError:
             logger.warning("message is not JSON: %s", shown(text))
             return None
         if type(message) is not dict:

@@ -62,6 +62,7 @@ def test_everything_has_a_value_and_what_it_costs() -> None:
     assert len({(finding.section, finding.name) for finding in findings}) == len(findings)
     for finding in findings:
         assert finding.value, finding
+        assert len(finding.name) < doctor._NAME_WIDTH, finding  # else it touches the value
         assert finding.status in ("ok", "info", "unknown", "warn", "bad")
         assert finding.cost or finding.name in ("pacifica-fast", "system"), finding
         assert (finding.number is None) == (finding.unit is None), finding
@@ -170,15 +171,17 @@ def test_what_is_too_old(
 
 def test_without_the_c_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """The boundary module is asked, nothing is guessed."""
-    monkeypatch.setattr(_sodium, "C_CORE", False)
-    assert named("fast path", [*_doctor_process.signing()]).status == "warn"
-    assert [*_doctor_process.speed()] == []
+    monkeypatch.setattr(_sodium, "COMPILED", False)
+    monkeypatch.setattr(_sodium, "PREPARED_SIGNING_POSSIBLE", False)
+    signing = [*_doctor_process.signing()]
+    assert named("fast path", signing).status == "warn"
+    assert named("prepared signing", signing).value == "not possible: no C core"
     assert named("private pages", [*_doctor_machine.memory()]).status == "warn"
 
 
 def test_without_prepared_signing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sodium, "PREPARED_SIGNING_POSSIBLE", False)
-    assert named("prepared signing", [*_doctor_process.signing()]).status == "warn"
+    assert "minimal libsodium" in named("prepared signing", [*_doctor_process.signing()]).value
     assert [finding.name for finding in _doctor_process.speed()] == ["deterministic request"]
 
 

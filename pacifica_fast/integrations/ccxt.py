@@ -55,26 +55,23 @@ class _Key:
     def signer(self, text: str) -> Signer:
         """For the private key ``text``; raises :class:`~pacifica_fast.InvalidRequest` without it."""
         kept = self._kept
-        # Closed: in a forked child, for which the key is parsed again.
-        if kept is not None and kept[0] == text and not kept[1].keypair.closed:
-            return kept[1]
-        signer = Signer(Keypair.from_base58_string(text), prepared=self.prepared)
-        self._kept = text, signer
-        if kept is not None:
-            kept[1].close()
-        return signer
+        try:
+            # Closed: in a forked child, for which the key is parsed again.
+            if kept is not None and kept[0] == text and not kept[1].keypair.closed:
+                return kept[1]
+            signer = Signer(Keypair.from_base58_string(text), prepared=self.prepared)
+            self._kept = text, signer
+            if kept is not None:
+                kept[1].close()
+            return signer
+        finally:  # nor shall the traceback of an error have it
+            del kept, text
 
     def close(self) -> None:
         """End what runs in the background for it."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept[1].close()
-
-    def __copy__(self) -> _Key:
-        return _Key(self.prepared)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Key:
-        return _Key(self.prepared)
 
     def __reduce__(self) -> tuple[type[_Key], tuple[int]]:
         return _Key, (self.prepared,)
@@ -84,22 +81,23 @@ def accelerate(exchange: Exchange, *, prepared: int = 0) -> Exchange:
     """Have ``exchange``, a ``pacifica`` of ccxt, sign with C from now on; return it.
 
     ``prepared`` as for :class:`~pacifica_fast.Signer`: with it, signatures cost a few µs, are as
-    valid, and different every time; without, they are the same as ever. Once accelerated, it stays
-    as it is: to change ``prepared``, :func:`restore` it first.
+    valid, and different every time; without, they are the same as ever. Again with the same
+    ``prepared`` nothing happens; with another, that holds from now on.
 
     Raises :class:`Unsupported` for anything else than such an object, for one whose class signs in
     its own way, and for a ccxt that signs otherwise than those we know;
     :class:`~pacifica_fast.InvalidRequest` for a private key, or a ``prepared``, that is none. The
     object is then as before.
     """
-    kind: Any = type(exchange)
-    if _is_ours(kind):
-        return exchange
-    accelerated = _accelerated(kind, _checked_sign_message(exchange))
     key = _Key(_checked_prepared(prepared))
-    text = getattr(exchange, "privateKey", None)
-    if text:  # or it is set later
-        key.signer(text)
+    if _is_ours(type(exchange)):
+        if vars(exchange)[_STATE].prepared == prepared:
+            return exchange
+        restore(exchange)
+    kind: Any = type(exchange)
+    accelerated = _accelerated(kind, _checked_sign_message(exchange))
+    if getattr(exchange, "privateKey", None):  # or it is set later
+        key.signer(exchange.privateKey)  # type: ignore[attr-defined]
     vars(exchange)[_STATE] = key
     exchange.__class__ = accelerated
     return exchange
@@ -124,11 +122,14 @@ def _accelerated(kind: type[Any], original: Any) -> type[Any]:
     """A subclass of an exchange's class, for :func:`accelerate`; ``original`` keeps the cache honest."""
 
     def sign_message(self: Any, header: Any, payload: Any, privateKey: str) -> str:  # noqa: N803  # ccxt's
-        if privateKey != self.privateKey:  # of a subaccount to be made: once, and not kept
-            with Keypair.from_base58_string(privateKey) as keypair:
-                return _sign(self, header, payload, Signer(keypair))
         key: _Key = vars(self)[_STATE]
-        return _sign(self, header, payload, key.signer(privateKey), key.prepared)
+        try:
+            if privateKey != self.privateKey:  # of a subaccount to be made: for once, and not kept
+                key = _Key(prepared=0)
+            signer = key.signer(privateKey)
+        finally:
+            del privateKey
+        return _sign(self, header, payload, signer, key.prepared)
 
     members = {
         "__doc__": kind.__doc__,
@@ -141,7 +142,7 @@ def _accelerated(kind: type[Any], original: Any) -> type[Any]:
     return type(kind.__name__, (kind,), members)
 
 
-def _sign(exchange: Any, header: Any, payload: Any, signer: Signer, prepared: int = 0) -> str:
+def _sign(exchange: Any, header: Any, payload: Any, signer: Signer, prepared: int) -> str:
     """The signature of what ccxt would sign."""
     signed = _sign_plain(header, payload, signer, prepared)
     if signed is not None and "\\u" not in signed[0]:

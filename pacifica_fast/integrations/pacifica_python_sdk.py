@@ -32,6 +32,8 @@ __all__ = ["KeypairSigner", "accelerate", "restore"]
 
 _RESERVED = frozenset({"account", "signature", "timestamp", "expiry_window", "type", "data"})
 
+_ATTRIBUTES = {"_keypair"}  # of a signer
+
 
 class KeypairSigner:
     """The package's ``Signer`` with our :class:`~pacifica_fast.Keypair`: no solders, locked memory.
@@ -58,6 +60,7 @@ class KeypairSigner:
 
 def _make(original: Function) -> Function:
     local_signer = original.__globals__["LocalSigner"]
+    signs = {local_signer: local_signer.sign_message, KeypairSigner: KeypairSigner.sign_message}
     check_address = lru_cache(maxsize=256)(original.__globals__["address"])
     addresses: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()
 
@@ -69,17 +72,23 @@ def _make(original: Function) -> Function:
             addresses[signer] = keypair, address
         return address
 
+    def is_known(signer: Any) -> bool:
+        """A signer of the two kinds, which nobody made sign in another way."""
+        kind: Any = type(signer)
+        return kind in signs and kind.sign_message is signs[kind] and vars(signer).keys() == _ATTRIBUTES
+
     def is_in_order(
         payload: Any, account: str, signer: Any, agent_wallet: str | None, timestamp: int, window: int
     ) -> bool:
         """What the original checks; where it would raise, it is asked to."""
         return (
-            (type(signer) is local_signer or type(signer) is KeypairSigner)
+            is_known(signer)
             and type(payload) is dict
             and is_plain(payload)
             and _RESERVED.isdisjoint(payload)
             and not (agent_wallet and "agent_wallet" in payload)
             and address_of(signer) == (agent_wallet or account)
+            and type(account) is str
             and check_address(account) == account
             and type(timestamp) is int
             and timestamp > 0

@@ -173,7 +173,10 @@ async def test_signed_anew_in_the_background(exchange: MockExchange, signer: Sig
         (armed,) = arm_orders(client, exchange, 1)
         armed_at = time.time() * 1000
         await asyncio.sleep(1.2)
-        assert client._store.counts()[1] >= 1
+        # Fired as soon as it is fresh: on a busy machine the keeper, at nice 19, may come late.
+        before = client._store.counts()[1]
+        while client._store.counts()[1] == before:
+            await asyncio.sleep(0.005)
         await armed.fire()
         (fields,) = sent_to(exchange)
         assert fields["expiry_window"] == 1_000

@@ -175,8 +175,14 @@ def test_a_bad_key_is_refused_without_being_shown_and_nothing_is_changed() -> No
 
     exchange = accelerate(make())
     exchange.privateKey = bad
-    with pytest.raises(InvalidRequest, match="private key"):
+    with pytest.raises(InvalidRequest, match="private key") as later:
         request(exchange, *REQUESTS[0])
+
+    for error in (caught, later):  # nor in the frames of ours, which some loggers print
+        frames = [entry.frame for entry in error.traceback if "pacifica_fast" in str(entry.path)]
+        local = [value for frame in frames for value in frame.f_locals.values()]
+        assert len(frames) >= 2
+        assert not any(bad in repr(value) or PRIVATE in repr(value) for value in local)
 
 
 def test_a_deep_copy_signs_for_itself() -> None:
@@ -251,6 +257,10 @@ def test_prepared_signatures_verify_and_end_with_restore() -> None:
     plain = request(make(), *REQUESTS[-1])["signature"]  # what is not plain is signed as ccxt does
     assert request(exchange, *REQUESTS[-1])["signature"] == plain
     assert request(exchange, "NOT A NAME", {}) == request(make(), "NOT A NAME", {})
+    accelerate(exchange)  # without
+    assert threading.active_count() == before
+    accelerate(exchange, prepared=16)
+    assert threading.active_count() == before + 1
     restore(exchange)
     assert threading.active_count() == before
 

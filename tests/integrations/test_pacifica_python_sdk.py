@@ -96,6 +96,11 @@ CASES: dict[str, dict[str, Any]] = {
     "window of a bool": {"expiry_window": True},
     "a signer that lies": {"signer": Signing()},
     "set": {"payload": {"set": {1}}},
+    "a list for an account": {
+        "account": [],
+        "signer": signing.LocalSigner(OTHER_PRIVATE),
+        "agent_wallet": OTHER_ACCOUNT,
+    },
 }
 
 
@@ -135,6 +140,24 @@ def test_another_key_of_a_signer_signs_at_once() -> None:
     body = outcome(signer=signer, account=OTHER_ACCOUNT)
     assert body["account"] == OTHER_ACCOUNT
     assert body_verifies("cancel_order", body)
+
+
+@pytest.mark.parametrize("of_the_class", [True, False], ids=["class", "object"])
+def test_a_signer_that_was_made_to_sign_otherwise_is_asked(
+    of_the_class: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def sign_message(*arguments: Any) -> bytes:
+        asked.append(arguments[-1])
+        return bytes(solders.Keypair.from_base58_string(PRIVATE).sign_message(arguments[-1]))
+
+    before = outcome()
+    pacifica_python_sdk.accelerate()
+    signer = local()
+    monkeypatch.setattr(signing.LocalSigner if of_the_class else signer, "sign_message", sign_message)
+    assert outcome(signer=signer) == before
+    assert len(asked) == 1
 
 
 def test_our_keypair_without_and_with_acceleration() -> None:
