@@ -81,7 +81,10 @@ pf_realtime( int64_t *ns ) {
 int64_t
 pf_now( void ) {
   int64_t ns;
-  return pf_realtime( &ns ) == PF_OK ? ns / 1000000 : PF_ERR_CLOCK;
+  if( pf_realtime( &ns ) != PF_OK || PF_UNLIKELY( ns < 0 ) ) {
+    return PF_ERR_CLOCK; /* before 1970 it was never set */
+  }
+  return ns / 1000000;
 }
 
 /* A correction can lead to before 1970 where the clock was never set. */
@@ -90,7 +93,7 @@ static int64_t
 corrected_now( const pf_clock *clock ) {
   int64_t const now = pf_now();
   if( PF_UNLIKELY( now < 0 ) ) {
-    return now;
+    return now; /* PF_ERR_CLOCK */
   }
   int64_t const corrected = now + pf_clock_correction( clock );
   return PF_LIKELY( corrected >= 0 ) ? corrected : PF_ERR_CLOCK;
