@@ -59,11 +59,11 @@ class Replacement:
                 self._refuse(f"{self._name} was replaced by {original.__module__}")
             if list(inspect.signature(original).parameters) != self._parameters:
                 self._refuse(f"{self._name} takes other arguments")
-            ours = self._make(original)
             try:
+                ours = self._make(original)
                 theirs = self._trial(original)
             except Exception as error:
-                self._refuse(f"{self._name} fails ({type(error).__name__})", error)
+                self._refuse(f"{self._name} cannot be tried ({type(error).__name__})", error)
             if self._trial(ours) != theirs:
                 self._refuse(f"{self._name} signs something else")
             self._original, self._ours = original, ours

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from pacifica_fast.integrations._replacing import Function, Replacement
 from pacifica_fast.integrations._signing import TRIAL_HEADER, TRIAL_PAYLOAD, sign_exactly, trial_keypair
 
@@ -24,18 +22,19 @@ __all__ = ["accelerate", "restore"]
 
 
 def _make(original: Function) -> Function:
+    to_bytes = original.__globals__["_dumps_encode"]  # orjson, or json where there is none
+
     def sign_message(
         *, keypair: Any, timestamp: int, operation_type: Any, operation_data: Any, expiry_window: int
     ) -> str:
         """The base58 signature of one operation."""
-        message = orjson.dumps(
+        message = to_bytes(
             {
                 "timestamp": timestamp,
                 "expiry_window": expiry_window,
                 "type": operation_type,
                 "data": operation_data,
-            },
-            option=orjson.OPT_SORT_KEYS,
+            }
         )
         return sign_exactly(message, keypair)
 

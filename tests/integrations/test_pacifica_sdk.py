@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ solders = peer("solders.keypair")
 
 PLACES = (signing, tools, exchange_module)
 ORIGINAL = signing.sign_message
+_dumps_encode = signing._dumps_encode  # for those below that stand for the package's function
 KEYPAIR = solders.Keypair.from_base58_string(PRIVATE)
 
 OPERATIONS: list[tuple[Any, Any]] = [
@@ -120,6 +122,9 @@ def fails(
     raise OSError
 
 
+without_its_module = as_theirs(FunctionType(ORIGINAL.__code__, {}))
+
+
 @as_theirs
 def takes_other_arguments(header: Any, payload: Any, keypair: Any) -> str:
     return "signature"
@@ -130,11 +135,12 @@ def takes_other_arguments(header: Any, payload: Any, keypair: Any) -> str:
     [
         (lambda **arguments: "signature", "was replaced by test_pacifica_sdk"),
         (signs_otherwise, "signs something else"),
-        (fails, r"fails \(OSError\)"),
+        (fails, r"cannot be tried \(OSError\)"),
+        (without_its_module, r"cannot be tried \(KeyError\)"),
         (takes_other_arguments, "takes other arguments"),
         (None, "is not one function"),
     ],
-    ids=["replaced", "another signature", "a failure", "other arguments", "gone"],
+    ids=["replaced", "another signature", "a failure", "another module", "other arguments", "gone"],
 )
 def test_a_package_that_is_not_as_we_know_it_is_left_alone(function: Any, reason: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
