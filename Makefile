@@ -16,7 +16,7 @@ export PACIFICA_FAST_EXTENSION ?= yes
 BENCH_OUT := build/bench
 SECONDS   ?= 60
 
-.PHONY: help demo test prove model ctgrind storm soak fuzz supply lint bench sanitize format clean
+.PHONY: help demo test prove model ctgrind storm soak fuzz supply wheels lint bench sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
@@ -27,6 +27,7 @@ help:
 	@echo "make ctgrind   no branch, no index and no time depends on a secret: needs valgrind"
 	@echo "make fuzz      every target for a minute, or SECONDS=600: needs clang"
 	@echo "make supply    locks, SBOM, known holes, workflows, wheels that can be made again"
+	@echo "make wheels    wheel and sdist, looked at, and tested where they are installed"
 	@echo "make storm     200 000 cancels through a hostile exchange: one fate each, and a true one"
 	@echo "make soak      half an hour of 2 000 cancels a second through faults: memory and latency"
 	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
@@ -60,6 +61,9 @@ storm: $(VENV)/installed-test
 
 soak: $(VENV)/installed-test
 	$(BIN)/python tests/soak.py
+
+wheels: $(VENV)/installed-audit
+	PYTHONPATH=tests $(BIN)/python -m proof.wheels $(WHEELS)
 
 supply: $(VENV)/installed-optional $(VENV)/installed-audit
 	PYTHONPATH=tests $(BIN)/python -m proof.supply $(SUPPLY)
