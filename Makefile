@@ -20,7 +20,7 @@ SECONDS   ?= 60
 HUMMINGBOT := hummingbot==20260922
 HUMMINGBOT_HASH := sha256:af2012e5fbc66c23844d64e93056dad70aea1eb1b169b6f986b22fd726c4c2c6
 
-.PHONY: help demo test integrations prove model ctgrind storm soak fuzz supply lint bench docs picture sanitize format clean
+.PHONY: help demo test integrations prove model ctgrind storm soak fuzz supply wheels lint bench docs picture sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
@@ -32,6 +32,7 @@ help:
 	@echo "make ctgrind   no branch, no index and no time depends on a secret: needs valgrind"
 	@echo "make fuzz      every target for a minute, or SECONDS=600: needs clang"
 	@echo "make supply    locks, SBOM, known holes, workflows, wheels that can be made again"
+	@echo "make wheels    wheel and sdist, looked at, and tested where they are installed"
 	@echo "make storm     200 000 cancels through a hostile exchange: one fate each, and a true one"
 	@echo "make soak      half an hour of 2 000 cancels a second through faults: memory and latency"
 	@echo "make lint      ruff, mypy, who imports whom, clang-format, gcc and clang with warnings as errors"
@@ -70,6 +71,9 @@ storm: $(VENV)/installed-test
 
 soak: $(VENV)/installed-test
 	$(BIN)/python tests/soak.py
+
+wheels: $(VENV)/installed-audit
+	PYTHONPATH=tests $(BIN)/python -m proof.wheels $(WHEELS)
 
 supply: $(VENV)/installed-optional $(VENV)/installed-audit
 	PYTHONPATH=tests $(BIN)/python -m proof.supply $(SUPPLY)

@@ -70,7 +70,7 @@ BUILD_SCRIPT = "csrc/build_native.py"
 SWITCH = "PACIFICA_FAST_EXTENSION"
 WITHOUT = f"""
 *** pacifica_fast is built WITHOUT its C core: there is no C compiler that can ({{reason}}).
-*** It will sign in Python: a cancel takes several times as long, nothing can be prepared, and keys are
+*** It will sign in Python: a cancel takes about 3 times as long, nothing can be prepared, and keys are
 *** not wiped from memory. With a compiler and the headers of Python, install it again;
 *** {SWITCH}=yes makes this an error.
 """

@@ -121,7 +121,8 @@ ffibuilder.set_source(
     extra_compile_args=_compile_args,
     extra_link_args=_link_args,
     py_limited_api=STABLE_ABI,
-    define_macros=[("Py_LIMITED_API", "0x030b0000")] if STABLE_ABI else [],
+    # cffi before 2.0 asks for the stable ABI unless it is told not to.
+    define_macros=[("Py_LIMITED_API", "0x030b0000") if STABLE_ABI else ("_CFFI_NO_LIMITED_API", None)],
 )
 
 declarations = FFI()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from pacifica_fast._interpreter import refuse_subinterpreters
@@ -24,6 +23,8 @@ COMPILED: bool = True
 try:
     from pacifica_fast._native import ffi, lib
 except ModuleNotFoundError:
+    from importlib.util import find_spec
+
     # Only what was built without C has these. A core that is missing, or does not load, is an error.
     if find_spec("pacifica_fast._declared") is None:
         raise

@@ -32,7 +32,7 @@ __all__ = ["WARNING", "ffi", "lib"]
 # docs/platforms.md says how it was measured.
 WARNING = (
     "pacifica_fast runs without its C core, which was not compiled when it was installed: a cancel takes "
-    "about 4 times as long to build, nothing is prepared, and keys cannot be wiped from memory "
+    "about 3 times as long to build, nothing is prepared, and keys cannot be wiped from memory "
     "(docs/platforms.md)"
 )
 

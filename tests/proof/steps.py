@@ -88,6 +88,7 @@ STEPS = (
         needs=("valgrind",),
     ),
     Step("supply", _module("proof.supply"), _module("proof.supply", "--short")),
+    Step("wheels", _module("proof.wheels"), None),
     Step("model", _MODEL, _MODEL, needs=("spin",), row=_models_explored),
     Step(
         "differential",
