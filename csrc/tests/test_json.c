@@ -501,12 +501,16 @@ static void
 test_limits( void ) {
   char   text[8192];
   size_t position;
-  for( size_t i = 0; i < 2 * PF_JSON_DEPTH_MAX; i++ ) { /* beside each other they are not deep */
-    memcpy( text + 3 * i, ",[]", 3 );
+  for( size_t outer = 0; outer < 2; outer++ ) { /* beside each other they are not deep */
+    size_t len = outer;
+    for( size_t i = 0; i < 2 * PF_JSON_DEPTH_MAX; i++, len += 3 ) {
+      memcpy( text + len, ",[]", 3 );
+    }
+    memset( text, '[', 1 + outer );
+    memset( text + len, ']', 1 + outer );
+    len += 1 + outer;
+    expect( text, len, 0, text, len );
   }
-  text[0]                             = '[';
-  text[(size_t)6 * PF_JSON_DEPTH_MAX] = ']';
-  expect( text, (size_t)6 * PF_JSON_DEPTH_MAX + 1, 0, text, (size_t)6 * PF_JSON_DEPTH_MAX + 1 );
   for( int objects = 0; objects < 2; objects++ ) {
     for( size_t depth = PF_JSON_DEPTH_MAX; depth <= PF_JSON_DEPTH_MAX + 1; depth++ ) {
       size_t len = 0;
