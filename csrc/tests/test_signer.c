@@ -238,6 +238,14 @@ hold_lock_in_thread( void ) {
   return holder;
 }
 
+static size_t
+mapped( void ) {
+  size_t mapped_pages;
+  size_t unlocked;
+  pf_pages_counts( &mapped_pages, &unlocked );
+  return mapped_pages;
+}
+
 static void
 test_adding_waits_for_the_lock( void ) {
   static pf_key keys[SLOTS_PER_CHUNK + 1];
@@ -246,11 +254,14 @@ test_adding_waits_for_the_lock( void ) {
   CHECK( pf_signer_open() == PF_OK );
   CHECK( atomic_load( &holder_state ) == 2 );
   CHECK( pthread_join( holder, NULL ) == 0 );
-  holder = hold_lock_in_thread();
-  for( size_t i = 0; i <= SLOTS_PER_CHUNK; i++ ) {
+  for( size_t i = 0; i < SLOTS_PER_CHUNK; i++ ) {
     open_key( &keys[i], seed );
   }
+  CHECK( mapped() == 2 ); /* all of them in one, beside the pairs' */
+  holder = hold_lock_in_thread();
+  open_key( &keys[SLOTS_PER_CHUNK], seed );
   CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( mapped() == 3 );
   CHECK( pthread_join( holder, NULL ) == 0 );
   for( size_t i = 0; i <= SLOTS_PER_CHUNK; i++ ) {
     CHECK( pf_key_close( &keys[i] ) == PF_OK );
