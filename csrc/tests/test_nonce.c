@@ -665,6 +665,22 @@ test_key_opened_again( void ) {
   close_pool( &pool );
 }
 
+/* Whatever bits the hash of a seed has where RFC 8032 sets and clears them. */
+
+static void
+test_many_seeds( void ) {
+  for( int i = 0; i < 32; i++ ) {
+    uint8_t        pubkey[PF_PUBKEY_SZ];
+    signed_message s;
+    CHECK( pf_key_close( &key ) == PF_OK );
+    memset( seed, 32 + i, sizeof( seed ) );
+    CHECK( pf_key_open( &key, pubkey, seed ) == PF_OK );
+    pf_pool const pool = open_full_pool( 1 );
+    sign_prepared( &pool, &s );
+    close_pool( &pool );
+  }
+}
+
 /* Closing. */
 
 static void
@@ -1217,6 +1233,7 @@ main( void ) {
   test_wiped_meanwhile();
   test_foreign_key();
   test_key_opened_again();
+  test_many_seeds();
   test_close();
   test_forged_handles();
   test_stale_handle();
