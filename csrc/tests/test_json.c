@@ -100,6 +100,7 @@ test_values( void ) {
   EXPECT( "null", "null" );
   EXPECT( " true\t\r\n", "true" );
   EXPECT( "false", "false" );
+  EXPECT( "[null,true,false,null]", "[null,true,false,null]" );
   EXPECT( "0", "0" );
   EXPECT( "-0", "0" );
   EXPECT( "[-0,-1,10,-0]", "[0,-1,10,0]" );
@@ -363,6 +364,43 @@ test_sorting_many( size_t count, const char *prefix ) {
   free( got );
 }
 
+/* Many short keys, of which some begin others; U+0000 is a character. */
+
+#define SHORT_KEYS 300
+
+static int
+compare_keys( const void *x, const void *y ) {
+  return memcmp( x, y, 8 ); /* zero padded, and then their length */
+}
+
+static void
+test_sorting_short_keys( void ) {
+  for( size_t count = 2; count <= SHORT_KEYS; count += 2 ) {
+    static char text[16 * SHORT_KEYS + 2];
+    static char wanted[16 * SHORT_KEYS + 2];
+    char        keys[SHORT_KEYS][8];
+    size_t      len      = 0;
+    size_t      len_want = 0;
+    memset( keys, 0, sizeof( keys ) );
+    for( size_t i = 0; i < count; i++ ) {
+      int const digits = sprintf( keys[i], "%zu", i / 2 * 7 % ( count / 2 ) );
+      keys[i][7]       = (char)( digits + (int)( i % 2 ) ); /* every other one with a U+0000 at its end */
+      len += (size_t)sprintf( text + len, "%c\"%s%s\":0", i ? ',' : '{', keys[i], i % 2 ? "\\u0000" : "" );
+    }
+    qsort( keys, count, sizeof( keys[0] ), compare_keys );
+    for( size_t i = 0; i < count; i++ ) {
+      int const zero = (size_t)keys[i][7] > strlen( keys[i] );
+      len_want +=
+          (size_t)sprintf( wanted + len_want, "%c\"%s%s\":0", i ? ',' : '{', keys[i], zero ? "\\u0000" : "" );
+    }
+    text[len++]        = '}';
+    wanted[len_want++] = '}';
+    if( count / 2 % 7 ) { /* else numbers stand twice */
+      expect( text, len, 0, wanted, len_want );
+    }
+  }
+}
+
 static void
 test_refusals( void ) {
   REFUSE( "", PF_ERR_JSON_VALUE, 0 );
@@ -607,6 +645,7 @@ test_capacity( void ) {
   }
   CHECK( canonical_in( out, size.output, TEXT( "{}" ), 0, PF_JSON_WORK_MIN_SZ, &position ) == PF_ERR_CAPACITY );
   CHECK( canonical_in( out, size.output, TEXT( "\"{:}\"" ), 0, 0, &position ) == 5 );
+  CHECK( canonical_in( out, size.output, TEXT( "\"{:}\"" ), 0, PF_JSON_WORK_MIN_SZ, &position ) == 5 );
   /* It appends. */
   pf_writer w = pf_writer_on( out, 8 );
   PF_PUT_LIT( &w, "ab" );
@@ -659,6 +698,7 @@ main( void ) {
   test_sorting_points();
   test_sorting_after_common_text();
   test_sorting_groups();
+  test_sorting_short_keys();
   for( size_t count = 1; count < 300; count++ ) {
     test_sorting_many( count, "" );
     test_sorting_many( count, "\\u00e9\\ud83d\\ude00" );
