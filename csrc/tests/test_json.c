@@ -173,6 +173,16 @@ test_sorting_after_common_text( void ) {
           "\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude20\\n\":1}" );
 }
 
+/* Two that have more in common than a third has with them. */
+
+#define FORTY "0123456789012345678901234567890123456789"
+
+static void
+test_sorting_third( void ) {
+  EXPECT( "{\"" FORTY "x" FORTY "1\":1,\"" FORTY "x" FORTY "2\":2,\"" FORTY "w" FORTY "3\":3}",
+          "{\"" FORTY "w" FORTY "3\":3,\"" FORTY "x" FORTY "1\":1,\"" FORTY "x" FORTY "2\":2}" );
+}
+
 /* Several groups of keys, each with much in common, among keys that stand alone. */
 
 static void
@@ -697,6 +707,7 @@ main( void ) {
   test_sorting_split_pair();
   test_sorting_points();
   test_sorting_after_common_text();
+  test_sorting_third();
   test_sorting_groups();
   test_sorting_short_keys();
   for( size_t count = 1; count < 300; count++ ) {
