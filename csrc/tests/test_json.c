@@ -394,8 +394,8 @@ test_sorting_short_keys( void ) {
     memset( keys, 0, sizeof( keys ) );
     for( size_t i = 0; i < count; i++ ) {
       int const digits = sprintf( keys[i], "%zu", i / 2 * 7 % ( count / 2 ) );
-      keys[i][7]       = (char)( digits + (int)( i % 2 ) ); /* every other one with a U+0000 at its end */
-      len += (size_t)sprintf( text + len, "%c\"%s%s\":0", i ? ',' : '{', keys[i], i % 2 ? "\\u0000" : "" );
+      keys[i][7]       = (char)( digits + (int)( i % 2 == 0 ) ); /* every other one with a U+0000 at its end */
+      len += (size_t)sprintf( text + len, "%c\"%s%s\":0", i ? ',' : '{', keys[i], i % 2 ? "" : "\\u0000" );
     }
     qsort( keys, count, sizeof( keys[0] ), compare_keys );
     for( size_t i = 0; i < count; i++ ) {
