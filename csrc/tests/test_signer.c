@@ -88,9 +88,14 @@ test_unbound( void ) {
   check_closed( &key );
   CHECK( pf_key_close( &key ) == PF_ERR_CLOSED );
 
-  pf_sodium lacking   = fake_table;
-  lacking.crypto_sign = NULL;
-  CHECK( pf_sodium_set( &lacking ) == PF_ERR_ARGUMENT );
+  pf_sodium lacking[4]                = { fake_table, fake_table, fake_table, fake_table };
+  lacking[0].crypto_sign              = NULL;
+  lacking[1].crypto_sign_seed_keypair = NULL;
+  lacking[2].crypto_hash_sha512       = NULL;
+  lacking[3].randombytes              = NULL;
+  for( size_t i = 0; i < 4; i++ ) {
+    CHECK( pf_sodium_set( &lacking[i] ) == PF_ERR_ARGUMENT );
+  }
   CHECK( pf_sodium_set( NULL ) == PF_ERR_ARGUMENT );
   CHECK( pf_sodium_table() == NULL );
   CHECK( pf_sodium_set( &fake_table ) == PF_OK );
