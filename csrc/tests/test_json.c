@@ -167,6 +167,10 @@ static void
 test_sorting_after_common_text( void ) {
   EXPECT( "{\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1,\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2}",
           "{\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2,\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1}" );
+  EXPECT(
+      "{\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude01\":1,\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude00\":2}",
+      "{\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude00\":2,\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude01\":"
+      "1}" );
   EXPECT( "{\"1234567" RAW RAW RAW RAW RAW RAW "\xf0\x9f\x98\xa0\\n\":1,"
           "\"1234567" RAW RAW RAW RAW RAW       RAW "\xf0\x9f\x98\x80\\n\":2}",
           "{\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude00\\n\":2,"
@@ -181,6 +185,29 @@ static void
 test_sorting_third( void ) {
   EXPECT( "{\"" FORTY "x" FORTY "1\":1,\"" FORTY "x" FORTY "2\":2,\"" FORTY "w" FORTY "3\":3}",
           "{\"" FORTY "w" FORTY "3\":3,\"" FORTY "x" FORTY "1\":1,\"" FORTY "x" FORTY "2\":2}" );
+}
+
+/* A long run of one character, of two lengths, in either order. */
+
+static void
+test_sorting_runs( void ) {
+  for( size_t length = 300; length < 700; length += 9 ) {
+    for( int swapped = 0; swapped < 2; swapped++ ) {
+      char run[1024];
+      char text[4096];
+      char wanted[4096];
+      memset( run, 'x', sizeof( run ) );
+      int const   low  = (int)length;
+      int const   high = (int)length + 100;
+      char const *tail = "and a tail that is longer than what is compared at once";
+      int const   len =
+          snprintf( text, sizeof( text ), "{\"%.*s%s%s\":1,\"%.*s%s%s\":2}", swapped ? high : low, run,
+                    swapped ? "z" : "a", tail, swapped ? low : high, run, swapped ? "a" : "z", tail );
+      int const len_want = snprintf( wanted, sizeof( wanted ), "{\"%.*sa%s\":%d,\"%.*sz%s\":%d}", low, run,
+                                     tail, swapped ? 2 : 1, high, run, tail, swapped ? 1 : 2 );
+      expect( text, (size_t)len, 0, wanted, (size_t)len_want );
+    }
+  }
 }
 
 /* Several groups of keys, each with much in common, among keys that stand alone. */
@@ -708,6 +735,7 @@ main( void ) {
   test_sorting_points();
   test_sorting_after_common_text();
   test_sorting_third();
+  test_sorting_runs();
   test_sorting_groups();
   test_sorting_short_keys();
   for( size_t count = 1; count < 300; count++ ) {
