@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mutants import c_source, python_source
-from mutants.c_tests import CBench, Programs
+from mutants.c_tests import CSRC, TESTS_OF, CBench, Programs
 from mutants.mutant import Fate, Mutant
 from mutants.run import Survivors, all_mutants, settled, try_all
 from proof.builds import compiler
@@ -119,6 +119,13 @@ def test_what_survives_needs_a_reason(tmp_path: Path, monkeypatch: pytest.Monkey
     assert settled(mutants) == {mutants[2]: Fate.KILLED}  # a run that goes on tries the others again
 
 
+def test_every_file_and_every_test_of_the_core_is_used() -> None:
+    files = {Path(mutant.file).stem.removeprefix("pf_") for mutant in all_mutants("c")}
+    tests = {test for file in files for test in TESTS_OF[file]}
+    assert {source.stem for source in (CSRC / "tests").glob("test_*.c")} <= tests
+    assert {f"replay_{corpus.stem}" for corpus in (CSRC / "fuzz" / "corpus").glob("*.hex")} <= tests
+
+
 def test_each_reason_is_of_a_mutant_that_there_is() -> None:
     survivors = Survivors()
     for mutant in all_mutants("c") + all_mutants("python"):
@@ -142,6 +149,6 @@ def test_fates_of_the_core_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     assert fate("bytes[i] ^= mask[i % PF_MASK_SZ]", "(void)0") is Fate.KILLED
     assert fate("i += 8 )", "i += 4 + 4 )") is Fate.SAME
     assert fate("bytes[i] ^=", "bytes[i] ^^") is Fate.INVALID
-    programs.all = [one for one in programs.all if one.test == "test_send"]
+    monkeypatch.setitem(TESTS_OF, "frame", ("test_send",))
     assert fate("bytes[i] ^= mask[i % PF_MASK_SZ]", "(void)0") is Fate.SURVIVED
     assert (bench.home / file).read_text(encoding="utf-8") == text

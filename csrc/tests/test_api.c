@@ -370,7 +370,8 @@ without_memory( char *payload, char *out ) {
     CHECK( pf_sign_data( out, LARGE, &t, "a", 1, payload, LARGE, 1, &position ) == PF_ERR_MEMORY );
     CHECK( pf_sdk_sign_key( out, LARGE, payload, LARGE, &key ) == PF_ERR_MEMORY );
   }
-  CHECK( pf_canonicalize( out, LARGE, payload, LARGE, 0, &position ) == PF_ERR_MEMORY );
+  position = 9;
+  CHECK( pf_canonicalize( out, LARGE, payload, LARGE, 0, &position ) == PF_ERR_MEMORY && position == 0 );
   CHECK( pf_key_sign_bytes( signature, sizeof( signature ), &key, payload, LARGE ) == PF_ERR_MEMORY );
   CHECK( atomic_load( &fake_signatures ) == before );
 }

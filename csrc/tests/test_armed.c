@@ -1155,6 +1155,7 @@ test_forks_while_resigning( void ) {
 /* Ten thousand. */
 
 #define LOTS 10000
+#define STORES_MAX 4096 /* as in pf_armed.c */
 
 static size_t
 resident_bytes( void ) {
@@ -1172,6 +1173,124 @@ count_mappings( void ) {
   size_t unlocked;
   pf_pages_counts( &mapped, &unlocked );
   return mapped;
+}
+
+/* Places are used again, the first of them too, and new ones are made only
+   under the lock. */
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  for( int i = 0; i < 200; i++ ) {
+    pause_briefly();
+  }
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static pthread_t
+hold_lock_in_thread( void ) {
+  pthread_t holder;
+  atomic_store( &holder_state, 0 );
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+    pause_briefly();
+  }
+  return holder;
+}
+
+static void
+test_places_are_used_again( void ) {
+  pf_armed_store stores[3];
+  pf_armed_store again[3];
+  CHECK( count_mappings() == 3 ); /* random bytes, keys, pairs: no store yet */
+  for( size_t i = 0; i < 3; i++ ) {
+    pthread_t const holder = hold_lock_in_thread();
+    open_store( &stores[i] );
+    CHECK( atomic_load( &holder_state ) == 2 );
+    CHECK( pthread_join( holder, NULL ) == 0 );
+  }
+  pthread_t const holder = hold_lock_in_thread();
+  (void)arm( &stores[0], &order, 1 ); /* the first chunk */
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
+  size_t const mapped = count_mappings();
+  for( size_t i = 0; i < 3; i++ ) {
+    CHECK( pf_armed_close( &stores[i] ) == PF_OK );
+  }
+  for( size_t i = 0; i < 3; i++ ) {
+    open_store( &again[i] );
+    CHECK( again[i].place == stores[i].place );
+  }
+  for( size_t i = 0; i < 3; i++ ) {
+    CHECK( pf_armed_close( &again[i] ) == PF_OK );
+  }
+  CHECK( count_mappings() == mapped );
+}
+
+/* The keeper comes to every entry of a chunk, and of the next. */
+
+static void
+test_keeper_of_many( void ) {
+  enum { COUNT = 300 };
+  static int64_t handles[COUNT];
+  pf_armed_store store;
+  open_store( &store );
+  for( unsigned i = 0; i < COUNT; i++ ) {
+    handles[i] = arm( &store, &short_order, i );
+  }
+  pass( SHORT_WINDOW / 3 + 1 );
+  pthread_t const keeper = start_keeper( &store );
+  wait_until_resigned( &store, COUNT );
+  for( unsigned i = 0; i < COUNT; i++ ) {
+    fired const f = fire_whole( &store, handles[i], &short_order );
+    CHECK( f.order_id == i && f.timestamp == atomic_load( &wall_ms ) );
+  }
+  close_kept( &store, keeper );
+}
+
+static void
+test_handles_that_lead_nowhere( void ) {
+  pf_armed_store store;
+  open_store( &store );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  pf_armed_store const free_one = { store.place, 0 }; /* the generation of what is free */
+  pf_armed_store const nowhere  = { NULL, store.generation };
+  for( size_t i = 0; i < 2; i++ ) {
+    pf_armed_store const *bad = i ? &free_one : &nowhere;
+    uint64_t              armed;
+    CHECK( add( bad, &order, 1, take_number() ) == PF_ERR_CLOSED );
+    CHECK( fire( bad, 0 ) == PF_ERR_CLOSED );
+    CHECK( pf_armed_drop( bad, 0 ) == PF_ERR_CLOSED );
+    CHECK( pf_armed_counts( bad, &armed, &armed ) == PF_ERR_CLOSED );
+    CHECK( pf_armed_keep( bad ) == PF_ERR_CLOSED );
+    CHECK( pf_armed_close( bad ) == PF_ERR_CLOSED );
+  }
+}
+
+/* As many stores as there may be; the last test, because they stay. */
+
+static void
+test_too_many_stores( void ) {
+  static pf_armed_store stores[STORES_MAX];
+  pf_armed_store        more   = { NULL, 0 };
+  size_t const          before = count_mappings();
+  size_t                opened = 0;
+  pf_armed_store        probe; /* some are there already */
+  while( opened < STORES_MAX && pf_armed_open( &stores[opened] ) == PF_OK ) {
+    opened++;
+  }
+  CHECK( opened == STORES_MAX );
+  CHECK( pf_armed_open( &more ) == PF_ERR_MEMORY );
+  CHECK( more.place == NULL );
+  CHECK( count_mappings() < before + STORES_MAX );
+  CHECK( pf_armed_close( &stores[0] ) == PF_OK );
+  open_store( &probe );
+  CHECK( probe.place == stores[0].place );
 }
 
 static void
@@ -1444,6 +1563,8 @@ main( void ) {
   make( &short_order, &key, SHORT_WINDOW );
   make( &quick_order, &key, QUICK_WINDOW );
 
+  test_places_are_used_again();
+  test_handles_that_lead_nowhere();
   test_fired_once();
   test_dropped();
   test_handles();
@@ -1454,6 +1575,7 @@ main( void ) {
   test_stale_among_many();
   test_any_window();
   test_keeper();
+  test_keeper_of_many();
   test_keeper_after_the_clock_was_set();
   test_corrected_age();
   test_keeper_after_the_correction_changed();
@@ -1471,6 +1593,7 @@ main( void ) {
   test_stores_side_by_side();
   test_stress();
   test_close_while_firing();
+  test_too_many_stores();
   CHECK( pf_key_close( &key ) == PF_OK );
   puts( NAME ": ok" );
   return 0;

@@ -281,9 +281,88 @@ test_decode_any_length( void ) {
   CHECK( pf_base58_decode( out, sizeof( out ), text, SIZE_MAX ) == PF_ERR_ARGUMENT );
 }
 
+/* One digit and then ones: all that is below it carries, up to it. */
+
+static void
+test_carries_all_the_way( void ) {
+  for( size_t n = 32; n <= 64; n += 32 ) {
+    size_t const max = n == 64 ? PF_BASE58_64_MAX_LEN : PF_BASE58_32_MAX_LEN;
+    for( size_t digits = 1; digits <= max; digits++ ) {
+      for( size_t d = 1; d < 58; d++ ) {
+        uint8_t bytes[64];
+        uint8_t wide[PF_BASE58_DECODE_MAX];
+        char    text[64 + PF_BASE58_64_MAX_LEN];
+        char    again[PF_BASE58_64_MAX_LEN];
+        memset( text, '1', sizeof( text ) );
+        text[n]      = alphabet[d]; /* behind as many ones as could be zero bytes */
+        size_t zeros = n;
+        while( zeros &&
+               pf_base58_decode( wide, sizeof( wide ), text + n - zeros, zeros + digits ) != (int64_t)n ) {
+          zeros--;
+        }
+        if( pf_base58_decode( wide, sizeof( wide ), text + n - zeros, zeros + digits ) == (int64_t)n ) {
+          memcpy( bytes, wide, n );
+          pf_writer w = pf_writer_on( again, sizeof( again ) );
+          CHECK( pf_base58_put( &w, bytes, n ) == PF_OK );
+          CHECK( pf_writer_len( &w ) == (int64_t)( zeros + digits ) );
+          CHECK( memcmp( again, text + n - zeros, zeros + digits ) == 0 );
+        }
+      }
+    }
+  }
+}
+
+/* What was a key is not left on the stack.  Sanitizers keep house there
+   in their own way. */
+
+#if defined( __SANITIZE_ADDRESS__ ) || defined( __SANITIZE_THREAD__ )
+#define STACK_IS_PLAIN 0
+#elif defined( __has_feature )
+#if __has_feature( address_sanitizer ) || __has_feature( memory_sanitizer ) || __has_feature( thread_sanitizer )
+#define STACK_IS_PLAIN 0
+#endif
+#endif
+#if !defined( STACK_IS_PLAIN )
+#define STACK_IS_PLAIN 1
+#endif
+
+static __attribute__( ( noinline ) ) int
+stands_below( const uint8_t *bytes, size_t n ) {
+  uint8_t below[16384];
+  __asm__ __volatile__( "" : : "r"( below ) : "memory" );
+  return check_contains( below, sizeof( below ), bytes, n );
+}
+
+static void
+test_nothing_is_left( void ) {
+  static uint8_t secret[64];
+  static uint8_t backwards[64]; /* as in words of a machine that has the low byte first */
+  static uint8_t out[PF_BASE58_DECODE_MAX];
+  static char    text[PF_BASE58_64_MAX_LEN];
+  uint64_t       state = 77;
+  check_fill( &state, secret, sizeof( secret ) );
+  for( size_t i = 0; i < sizeof( secret ); i++ ) {
+    backwards[i] = secret[sizeof( secret ) - 1 - i];
+  }
+  pf_writer w = pf_writer_on( text, sizeof( text ) );
+  CHECK( pf_base58_put( &w, secret, sizeof( secret ) ) == PF_OK );
+  size_t const len = (size_t)pf_writer_len( &w );
+  for( int exact = 0; STACK_IS_PLAIN && exact < 2; exact++ ) {
+    if( exact ) {
+      CHECK( pf_base58_decode_exact( out, 64, text, len ) == PF_OK );
+    } else {
+      CHECK( pf_base58_decode( out, sizeof( out ), text, len ) == 64 );
+    }
+    CHECK( !stands_below( secret + 8, 16 ) );
+    CHECK( !stands_below( backwards + 8, 16 ) );
+  }
+}
+
 int
 main( void ) {
   test_both_ways();
+  test_carries_all_the_way();
+  test_nothing_is_left();
   test_put_refuses_other_sizes();
   test_put_stays_inside();
   test_exact_refuses();

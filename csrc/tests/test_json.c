@@ -100,6 +100,7 @@ test_values( void ) {
   EXPECT( "null", "null" );
   EXPECT( " true\t\r\n", "true" );
   EXPECT( "false", "false" );
+  EXPECT( "[null,true,false,null]", "[null,true,false,null]" );
   EXPECT( "0", "0" );
   EXPECT( "-0", "0" );
   EXPECT( "[-0,-1,10,-0]", "[0,-1,10,0]" );
@@ -166,10 +167,46 @@ static void
 test_sorting_after_common_text( void ) {
   EXPECT( "{\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1,\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2}",
           "{\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2,\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1}" );
+  EXPECT(
+      "{\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude01\":1,\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude00\":2}",
+      "{\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude00\":2,\"0123456xxxxxxxxxxxxxxxxxxxxxxx\\ud83d\\ude01\":"
+      "1}" );
   EXPECT( "{\"1234567" RAW RAW RAW RAW RAW RAW "\xf0\x9f\x98\xa0\\n\":1,"
           "\"1234567" RAW RAW RAW RAW RAW       RAW "\xf0\x9f\x98\x80\\n\":2}",
           "{\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude00\\n\":2,"
           "\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude20\\n\":1}" );
+}
+
+/* Two that have more in common than a third has with them. */
+
+#define FORTY "0123456789012345678901234567890123456789"
+
+static void
+test_sorting_third( void ) {
+  EXPECT( "{\"" FORTY "x" FORTY "1\":1,\"" FORTY "x" FORTY "2\":2,\"" FORTY "w" FORTY "3\":3}",
+          "{\"" FORTY "w" FORTY "3\":3,\"" FORTY "x" FORTY "1\":1,\"" FORTY "x" FORTY "2\":2}" );
+}
+
+/* A long run of one character, of two lengths, in either order. */
+
+static void
+test_sorting_runs( void ) {
+  for( size_t length = 300; length < 700; length += 9 ) {
+    for( int swapped = 0; swapped < 2; swapped++ ) {
+      char run[1024];
+      char text[4096];
+      char wanted[4096];
+      memset( run, 'x', sizeof( run ) );
+      int const   low  = (int)length;
+      int const   high = (int)length + 100;
+      char const *tail = "and a tail that is longer than what is compared at once";
+      int const   len  = snprintf( text, sizeof( text ), "{\"%.*sz%s\":1,\"%.*sz%s\":2}", swapped ? high : low,
+                                   run, tail, swapped ? low : high, run, tail );
+      int const   len_want = snprintf( wanted, sizeof( wanted ), "{\"%.*sz%s\":%d,\"%.*sz%s\":%d}", high, run,
+                                       tail, swapped ? 1 : 2, low, run, tail, swapped ? 2 : 1 );
+      expect( text, (size_t)len, 0, wanted, (size_t)len_want );
+    }
+  }
 }
 
 /* Several groups of keys, each with much in common, among keys that stand alone. */
@@ -363,6 +400,43 @@ test_sorting_many( size_t count, const char *prefix ) {
   free( got );
 }
 
+/* Many short keys, of which some begin others; U+0000 is a character. */
+
+#define SHORT_KEYS 300
+
+static int
+compare_keys( const void *x, const void *y ) {
+  return memcmp( x, y, 8 ); /* zero padded, and then their length */
+}
+
+static void
+test_sorting_short_keys( void ) {
+  for( size_t count = 2; count <= SHORT_KEYS; count += 2 ) {
+    static char text[16 * SHORT_KEYS + 2];
+    static char wanted[16 * SHORT_KEYS + 2];
+    char        keys[SHORT_KEYS][8];
+    size_t      len      = 0;
+    size_t      len_want = 0;
+    memset( keys, 0, sizeof( keys ) );
+    for( size_t i = 0; i < count; i++ ) {
+      int const digits = sprintf( keys[i], "%zu", i / 2 * 7 % ( count / 2 ) );
+      keys[i][7]       = (char)( digits + (int)( i % 2 == 0 ) ); /* every other one with a U+0000 at its end */
+      len += (size_t)sprintf( text + len, "%c\"%s%s\":0", i ? ',' : '{', keys[i], i % 2 ? "" : "\\u0000" );
+    }
+    qsort( keys, count, sizeof( keys[0] ), compare_keys );
+    for( size_t i = 0; i < count; i++ ) {
+      int const zero = (size_t)keys[i][7] > strlen( keys[i] );
+      len_want +=
+          (size_t)sprintf( wanted + len_want, "%c\"%s%s\":0", i ? ',' : '{', keys[i], zero ? "\\u0000" : "" );
+    }
+    text[len++]        = '}';
+    wanted[len_want++] = '}';
+    if( count / 2 % 7 ) { /* else numbers stand twice */
+      expect( text, len, 0, wanted, len_want );
+    }
+  }
+}
+
 static void
 test_refusals( void ) {
   REFUSE( "", PF_ERR_JSON_VALUE, 0 );
@@ -501,12 +575,16 @@ static void
 test_limits( void ) {
   char   text[8192];
   size_t position;
-  for( size_t i = 0; i < 2 * PF_JSON_DEPTH_MAX; i++ ) { /* beside each other they are not deep */
-    memcpy( text + 3 * i, ",[]", 3 );
+  for( size_t outer = 0; outer < 2; outer++ ) { /* beside each other they are not deep */
+    size_t len = outer;
+    for( size_t i = 0; i < 2 * PF_JSON_DEPTH_MAX; i++, len += 3 ) {
+      memcpy( text + len, ",[]", 3 );
+    }
+    memset( text, '[', 1 + outer );
+    memset( text + len, ']', 1 + outer );
+    len += 1 + outer;
+    expect( text, len, 0, text, len );
   }
-  text[0]                             = '[';
-  text[(size_t)6 * PF_JSON_DEPTH_MAX] = ']';
-  expect( text, (size_t)6 * PF_JSON_DEPTH_MAX + 1, 0, text, (size_t)6 * PF_JSON_DEPTH_MAX + 1 );
   for( int objects = 0; objects < 2; objects++ ) {
     for( size_t depth = PF_JSON_DEPTH_MAX; depth <= PF_JSON_DEPTH_MAX + 1; depth++ ) {
       size_t len = 0;
@@ -603,6 +681,7 @@ test_capacity( void ) {
   }
   CHECK( canonical_in( out, size.output, TEXT( "{}" ), 0, PF_JSON_WORK_MIN_SZ, &position ) == PF_ERR_CAPACITY );
   CHECK( canonical_in( out, size.output, TEXT( "\"{:}\"" ), 0, 0, &position ) == 5 );
+  CHECK( canonical_in( out, size.output, TEXT( "\"{:}\"" ), 0, PF_JSON_WORK_MIN_SZ, &position ) == 5 );
   /* It appends. */
   pf_writer w = pf_writer_on( out, 8 );
   PF_PUT_LIT( &w, "ab" );
@@ -654,7 +733,10 @@ main( void ) {
   test_sorting_split_pair();
   test_sorting_points();
   test_sorting_after_common_text();
+  test_sorting_third();
+  test_sorting_runs();
   test_sorting_groups();
+  test_sorting_short_keys();
   for( size_t count = 1; count < 300; count++ ) {
     test_sorting_many( count, "" );
     test_sorting_many( count, "\\u00e9\\ud83d\\ude00" );

@@ -27,7 +27,10 @@
 #define NAME "test_nonce"
 #endif
 
-#define GATE_SZ 8 /* a pool starts with its gate, which is not wiped but freed */
+#define GATE_SZ 8   /* a pool starts with its gate, which is not wiped but freed */
+#define HEAD_SZ 448 /* of a pool, before its slots */
+#define SLOT_SZ 192
+#define CLAIM_TRIES 8 /* as in pf_nonce.c */
 #define MAX_AGE 60000
 #define DRIFT_MAX 1000 /* ms, as in pf_nonce.c */
 #define POOLS_MAX 4096 /* as in pf_nonce.c */
@@ -302,12 +305,14 @@ test_size( size_t size ) {
   }
   CHECK( sign_bare( &pool, &s ) == PF_ERR_NO_NONCE );
   check_no_signature( &s );
+  CHECK( check_all_zero( bytes_of( &pool ) + HEAD_SZ + size * SLOT_SZ,
+                         size_of( &pool ) - HEAD_SZ - size * SLOT_SZ ) ); /* nothing behind the last slot */
   close_pool( &pool );
 }
 
 static void
 test_sizes( void ) {
-  static size_t const sizes[] = { 1, 2, 7, 8, 9, 20, 21, 100, 1000, PF_NONCES_MAX };
+  static size_t const sizes[] = { 1, 2, 7, 8, 9, 19, 20, 21, 100, 1000, PF_NONCES_MAX };
   for( size_t i = 0; i < sizeof( sizes ) / sizeof( sizes[0] ); i++ ) {
     test_size( sizes[i] );
   }
@@ -383,6 +388,24 @@ test_fresh_behind_old( void ) {
   CHECK( pf_key_prepare( &key, &pool ) == 1 );
   sign_prepared( &pool, &s );
   check_counts( &pool, 1, 0, 2, 0 );
+  close_pool( &pool );
+}
+
+/* Too many old ones: the call does not go through all of them. */
+
+static void
+test_fresh_behind_many_old( void ) {
+  pf_pool const  pool = open_pool( CLAIM_TRIES + 1 );
+  signed_message s;
+  for( size_t i = 0; i < CLAIM_TRIES; i++ ) {
+    CHECK( pf_key_prepare( &key, &pool ) == 1 );
+  }
+  pass( MAX_AGE + 1, MAX_AGE + 1 );
+  CHECK( pf_key_prepare( &key, &pool ) == 1 );
+  sign_deterministic( &pool );
+  check_counts( &pool, 0, 1, CLAIM_TRIES, 1 );
+  sign_prepared( &pool, &s );
+  check_counts( &pool, 1, 1, CLAIM_TRIES, 0 );
   close_pool( &pool );
 }
 
@@ -642,6 +665,22 @@ test_key_opened_again( void ) {
   close_pool( &pool );
 }
 
+/* Whatever bits the hash of a seed has where RFC 8032 sets and clears them. */
+
+static void
+test_many_seeds( void ) {
+  for( int i = 0; i < 32; i++ ) {
+    uint8_t        pubkey[PF_PUBKEY_SZ];
+    signed_message s;
+    CHECK( pf_key_close( &key ) == PF_OK );
+    memset( seed, 32 + i, sizeof( seed ) );
+    CHECK( pf_key_open( &key, pubkey, seed ) == PF_OK );
+    pf_pool const pool = open_full_pool( 1 );
+    sign_prepared( &pool, &s );
+    close_pool( &pool );
+  }
+}
+
 /* Closing. */
 
 static void
@@ -847,6 +886,34 @@ test_a_claimed_slot_is_left_alone( void ) {
   check_counts( &shared_pool, 1, 1, 0, 0 );
   CHECK( pf_key_prepare( &key, &shared_pool ) == 1 );
   sign_prepared( &shared_pool, &s );
+  close_pool( &shared_pool );
+}
+
+/* The slot to fill is found behind one in use, around the end of the pool,
+   and nothing is ever written behind its last slot. */
+
+static void
+check_nothing_behind( const pf_pool *pool, size_t size ) {
+  size_t const end = HEAD_SZ + size * SLOT_SZ;
+  CHECK( end <= size_of( pool ) );
+  CHECK( check_all_zero( bytes_of( pool ) + end, size_of( pool ) - end ) );
+}
+
+static void
+test_around_the_end( void ) {
+  signed_message s;
+  shared_pool = open_full_pool( 2 );
+  sign_prepared( &shared_pool, &s );
+  CHECK( pf_key_prepare( &key, &shared_pool ) == 1 ); /* the first slot; the second is the next */
+  pthread_t const other = start_and_stop_in_the_middle( sign_once );
+  sign_prepared( &shared_pool, &s );
+  CHECK( pf_key_prepare( &key, &shared_pool ) == 1 ); /* the first again */
+  check_nothing_behind( &shared_pool, 2 );
+  sign_prepared( &shared_pool, &s );
+  let_go_and_join( other );
+  fill( &shared_pool );
+  check_counts( &shared_pool, 4, 0, 0, 2 );
+  check_nothing_behind( &shared_pool, 2 );
   close_pool( &shared_pool );
 }
 
@@ -1154,6 +1221,7 @@ main( void ) {
   test_clocks_that_drift_apart();
   test_old_nonces_are_replaced();
   test_fresh_behind_old();
+  test_fresh_behind_many_old();
   test_clocks_that_fail();
   test_what_is_hashed();
   test_bad_randomness();
@@ -1165,6 +1233,7 @@ main( void ) {
   test_wiped_meanwhile();
   test_foreign_key();
   test_key_opened_again();
+  test_many_seeds();
   test_close();
   test_forged_handles();
   test_stale_handle();
@@ -1172,6 +1241,7 @@ main( void ) {
   test_a_new_place_waits_for_the_lock();
   test_nobody_waits_for_a_refill();
   test_a_claimed_slot_is_left_alone();
+  test_around_the_end();
   test_close_waits();
   test_refill_ends();
   test_close_races_with_everything();

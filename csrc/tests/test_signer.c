@@ -88,9 +88,14 @@ test_unbound( void ) {
   check_closed( &key );
   CHECK( pf_key_close( &key ) == PF_ERR_CLOSED );
 
-  pf_sodium lacking   = fake_table;
-  lacking.crypto_sign = NULL;
-  CHECK( pf_sodium_set( &lacking ) == PF_ERR_ARGUMENT );
+  pf_sodium lacking[4]                = { fake_table, fake_table, fake_table, fake_table };
+  lacking[0].crypto_sign              = NULL;
+  lacking[1].crypto_sign_seed_keypair = NULL;
+  lacking[2].crypto_hash_sha512       = NULL;
+  lacking[3].randombytes              = NULL;
+  for( size_t i = 0; i < 4; i++ ) {
+    CHECK( pf_sodium_set( &lacking[i] ) == PF_ERR_ARGUMENT );
+  }
   CHECK( pf_sodium_set( NULL ) == PF_ERR_ARGUMENT );
   CHECK( pf_sodium_table() == NULL );
   CHECK( pf_sodium_set( &fake_table ) == PF_OK );
@@ -238,6 +243,14 @@ hold_lock_in_thread( void ) {
   return holder;
 }
 
+static size_t
+mapped( void ) {
+  size_t mapped_pages;
+  size_t unlocked;
+  pf_pages_counts( &mapped_pages, &unlocked );
+  return mapped_pages;
+}
+
 static void
 test_adding_waits_for_the_lock( void ) {
   static pf_key keys[SLOTS_PER_CHUNK + 1];
@@ -246,11 +259,14 @@ test_adding_waits_for_the_lock( void ) {
   CHECK( pf_signer_open() == PF_OK );
   CHECK( atomic_load( &holder_state ) == 2 );
   CHECK( pthread_join( holder, NULL ) == 0 );
-  holder = hold_lock_in_thread();
-  for( size_t i = 0; i <= SLOTS_PER_CHUNK; i++ ) {
+  for( size_t i = 0; i < SLOTS_PER_CHUNK; i++ ) {
     open_key( &keys[i], seed );
   }
+  CHECK( mapped() == 2 ); /* all of them in one, beside the pairs' */
+  holder = hold_lock_in_thread();
+  open_key( &keys[SLOTS_PER_CHUNK], seed );
   CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( mapped() == 3 );
   CHECK( pthread_join( holder, NULL ) == 0 );
   for( size_t i = 0; i <= SLOTS_PER_CHUNK; i++ ) {
     CHECK( pf_key_close( &keys[i] ) == PF_OK );

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from mutants.mutant import Fate, Mutant
 
-__all__ = ["CBench", "Programs"]
+__all__ = ["CSRC", "TESTS_OF", "CBench", "Programs"]
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
@@ -50,12 +50,28 @@ TESTS_OF_FORM = {
     ),
     "interleaved": ("test_nonce", "test_armed"),
 }
-SLOW = {  # those that take seconds, and what they are tried with
-    "test_base58": ("base58",),
-    "test_cancel": ("cancel", "base58", "base", "clock", "random", "signer"),
-    "test_signer": ("signer", "nonce", "gate", "pages", "thread", "sodium"),
-    "test_nonce": ("nonce", "signer", "gate", "pages", "thread", "sodium"),
-    "test_armed": ("armed", "cancel", "frame", "clock", "gate", "pages", "random", "thread", "sodium"),
+_JSON = ("replay_json", "test_json", "replay_request", "test_api")
+_KEYS = ("test_api", "test_signer", "test_nonce")
+TESTS_OF = {  # file to the tests that may see a fault in it, the quick ones first
+    "api": ("test_api", "replay_json", "replay_base58", "replay_request"),
+    "armed": ("test_armed",),
+    "base": (*("replay_base58", "replay_frame", *_JSON), *("test_frame", "test_random", "test_cancel")),
+    "base58": ("replay_base58", "test_api", "replay_request", "test_base58"),
+    "cancel": ("test_api", "replay_request", "test_frame", "test_cancel"),
+    "clock": ("test_clock", "test_cancel", "test_armed"),
+    "frame": ("replay_frame", "test_frame", "replay_request", "test_armed"),
+    "gate": ("test_gate", "test_signer", "test_nonce"),
+    "json": _JSON,
+    "json_sort": _JSON,
+    "json_text": _JSON,
+    "nonce": ("test_nonce", "test_api"),
+    "operation": ("test_api", "replay_request"),
+    "pages": ("test_pages", "test_random", *_KEYS),
+    "random": ("test_random", "test_frame", "test_cancel"),
+    "send": ("test_send",),
+    "signer": _KEYS,
+    "sodium": _KEYS,
+    "thread": ("test_gate", "test_nonce", "test_armed"),
 }
 # A source without these is the same in each form.
 OWN_FORMS = ("PF_TEST_NO_WIPEONFORK", "PF_INTERLEAVE", '#include "pf_json_text.h"')
@@ -156,16 +172,11 @@ class Programs:
         _made(*FORMS[program.form], f"-I{headers}", *program.sources, "-o", out, *linked)
 
     def ordered(self, file: str) -> list[Program]:
-        """Those that may see a fault in a file: in each form replays first, then its own test."""
-        name = Path(file).stem.removeprefix("pf_")
-        own = f"test_{name.split('_')[0]}"
+        """Those that may see a fault in a file, in the order of the forms, and quick ones first."""
+        tests = TESTS_OF[Path(file).stem.removeprefix("pf_")]
         forms = list(FORMS)
-
-        def order(one: Program) -> tuple[int, bool, bool, bool]:
-            return forms.index(one.form), one.test.startswith("test_"), one.test != own, one.test in SLOW
-
-        may_see = (one for one in self.all if one.test == own or name in SLOW.get(one.test, (name,)))
-        return sorted(may_see, key=order)
+        may_see = (program for program in self.all if program.test in tests)
+        return sorted(may_see, key=lambda one: (forms.index(one.form), tests.index(one.test)))
 
 
 def run(command: Sequence[str], core: Path, seconds: float, cwd: Path = ROOT) -> Fate:
