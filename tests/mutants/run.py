@@ -32,7 +32,7 @@ from proof.evidence import NOT_RUN, NOTHING, evidence
 from mutants import c_source, python_source
 from mutants.c_tests import CSRC, ROOT, CBench, Programs
 from mutants.mutant import Fate, Mutant
-from mutants.python_tests import PYTHON_TESTS, PythonBench
+from mutants.python_tests import PYTHON_TESTS, KnownTests, PythonBench
 
 __all__ = ["Survivors", "all_mutants", "main"]
 
@@ -126,7 +126,8 @@ def c_benches(home: Path, jobs: int) -> list[Try]:
 
 
 def python_benches(home: Path, jobs: int) -> list[Try]:
-    return [PythonBench(home / f"python{number}").try_mutant for number in range(jobs)]
+    tests = KnownTests()
+    return [PythonBench(home / f"python{number}", tests).try_mutant for number in range(jobs)]
 
 
 KINDS = {
