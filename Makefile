@@ -10,14 +10,22 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := $(PIP) --require-hashes $(if $(filter x86_64,$(shell uname -m)),--only-binary :all:)
 PEERS  := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["peers"])
 
+# Whoever works on it has the C core, or an error.
+export PACIFICA_FAST_EXTENSION ?= yes
+
 BENCH_OUT := build/bench
 SECONDS   ?= 60
 
-.PHONY: help demo test prove model ctgrind storm soak fuzz supply lint bench sanitize format clean
+# Its source; nothing of it is built or installed.
+HUMMINGBOT := hummingbot==20260922
+HUMMINGBOT_HASH := sha256:af2012e5fbc66c23844d64e93056dad70aea1eb1b169b6f986b22fd726c4c2c6
+
+.PHONY: help demo test integrations prove model ctgrind storm soak fuzz supply lint bench docs picture sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
+	@echo "make integrations  ccxt, hummingbot and the SDKs, accelerated: the real packages, from the index"
 	@echo "make prove     all evidence for docs/security.md, and one table of it; an hour"
 	@echo "               make prove PROVE=--short      in minutes, as CI does"
 	@echo "make model     every order of the steps of a pool of nonces: needs spin"
@@ -26,10 +34,12 @@ help:
 	@echo "make supply    locks, SBOM, known holes, workflows, wheels that can be made again"
 	@echo "make storm     200 000 cancels through a hostile exchange: one fate each, and a true one"
 	@echo "make soak      half an hour of 2 000 cancels a second through faults: memory and latency"
-	@echo "make lint      ruff, mypy, clang-format, gcc and clang with warnings as errors"
+	@echo "make lint      ruff, mypy, who imports whom, clang-format, gcc and clang with warnings as errors"
 	@echo "make bench     the report: ours beside its peers, as $(BENCH_OUT)/report.html; ten minutes"
 	@echo "               make bench BENCH=--quick    in a minute or two"
 	@echo "               make bench BENCH=--resume   goes on after Ctrl-C"
+	@echo "make docs      the site, warnings as errors, as build/site/index.html"
+	@echo "make picture   the picture of the README anew: pacifica-fast demo, on a quiet machine"
 	@echo "make sanitize  the C tests, and the Python tests, under ASan and UBSan; threads under TSan"
 
 demo: $(VENV)/installed
@@ -38,6 +48,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests
 	$(BIN)/python -m pytest -q
+
+integrations: $(VENV)/installed-test $(VENV)/installed-integrations $(VENV)/hummingbot/fetched
+	PYTHONPATH=$(VENV)/hummingbot PACIFICA_FAST_PEERS=required $(BIN)/python -m pytest -q tests/integrations
 
 prove: $(VENV)/installed-test $(VENV)/installed-optional $(VENV)/installed-fuzz $(VENV)/installed-audit
 	PYTHONPATH=tests $(BIN)/python -m proof $(PROVE)
@@ -65,6 +78,7 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	.ci/lint-c
 
 bench: $(VENV)/installed-bench $(VENV)/installed-peers
@@ -72,6 +86,12 @@ bench: $(VENV)/installed-bench $(VENV)/installed-peers
 	$(BIN)/python -m benchmarks --out $(BENCH_OUT) $(BENCH)
 	$(BIN)/python -m pytest benchmarks -q --benchmark-json=$(BENCH_OUT)/pytest-benchmark.json \
 		--benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+picture: $(VENV)/installed
+	PATH="$(BIN):$$PATH" $(BIN)/python docs/picture.py docs/assets/demo.svg pacifica-fast demo
 
 sanitize: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests SANITIZE=address,undefined BUILD=build/sanitize
@@ -102,6 +122,17 @@ $(VENV)/installed-peers: $(BIN)/python pyproject.toml
 	@for peer in $$($(BIN)/python -c '$(PEERS)'); do \
 		$(PIP) "$$peer" || echo "$$peer is left out of the report"; \
 	done
+	@touch $@
+
+# pip asks setup.py for the name of what it downloads; tests/integrations/uncompiled keeps that from compiling.
+$(VENV)/hummingbot/fetched: $(VENV)/installed-integrations
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@echo "$(HUMMINGBOT) --hash=$(HUMMINGBOT_HASH)" > $(@D)/requirements.txt
+	@PYTHONPATH=$(CURDIR)/tests/integrations/uncompiled $(BIN)/python -m pip --disable-pip-version-check \
+		download --quiet --no-deps --no-build-isolation --no-binary :all: --require-hashes \
+		--dest $(@D) --requirement $(@D)/requirements.txt
+	@tar --extract --gzip --file $(@D)/*.tar.gz --directory $(@D) --strip-components 1 --wildcards '*/hummingbot/*.py'
+	@rm $(@D)/*.tar.gz
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed requirements/%.txt

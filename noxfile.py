@@ -18,11 +18,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, types, and the C core under both compilers."""
+    """Style, types, who imports whom, and the C core under both compilers."""
     session.install("-e", ".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("lint-imports", "--no-logo", "--no-cache")
     session.run(".ci/lint-c", external=True)
 
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import orjson
 
-from benchmarks import cases, peers, server
-from benchmarks.cases import PREPARED, PreparedSigner
-from benchmarks.experiment import Experiment, Recorder
-from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
-from benchmarks.results import Round
-from benchmarks.sample import MESSAGE_BYTES, ORDER_ID, SYMBOL, Case
 from pacifica_fast import Signer
 from pacifica_fast._sodium import ffi, lib
+
+from . import cases, peers, server
+from .cases import PREPARED, PreparedSigner
+from .experiment import Experiment, Recorder
+from .measure import REST, busy_thread, frozen_gc, in_turn, timed_block
+from .results import Round
+from .sample import MESSAGE_BYTES, ORDER_ID, SYMBOL, Case
 
 HOT_CALLS = 40  # in a row: the first few after a change are not hot yet
 COLD_CALLS = 5

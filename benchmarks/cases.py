@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.signing import SigningKey
 from solders.keypair import Keypair as SoldersKeypair
 
-from benchmarks import peers
-from benchmarks.sample import (
+from pacifica_fast import Keypair, Signer, b58encode, canonicalize, reference, sdk, sdk_legacy
+from pacifica_fast._sodium import ffi, lib
+
+from . import peers
+from .sample import (
     ACCOUNT,
     CLIENT_ORDER_ID,
     HEADER,
@@ -36,8 +39,6 @@ from benchmarks.sample import (
     is_signature,
     is_signed,
 )
-from pacifica_fast import Keypair, Signer, b58encode, canonicalize, reference, sdk, sdk_legacy
-from pacifica_fast._sodium import ffi, lib
 
 # Rows that other files name.
 CRYPTO_SIGN = "libsodium crypto_sign, through our wrapper"

@@ -13,15 +13,16 @@ from multiprocessing.connection import Connection
 from time import perf_counter_ns
 from typing import Any
 
-from benchmarks import cases
-from benchmarks.experiment import Experiment, Recorder
-from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, timed_block
-from benchmarks.results import Round
-from benchmarks.sample import MESSAGE_BYTES, ORDER_ID, SEED, SIGNATURE_TEXT, SYMBOL
-from benchmarks.ways import ASYNCIO, Ways, opened, row, sdk_request
 from pacifica_fast import Keypair, Signer
 from pacifica_fast.armed import Armed
 from pacifica_fast.asyncio import Client
+
+from . import cases
+from .experiment import Experiment, Recorder
+from .measure import REST, busy_thread, frozen_gc, in_turn, timed_block
+from .results import Round
+from .sample import MESSAGE_BYTES, ORDER_ID, SEED, SIGNATURE_TEXT, SYMBOL
+from .ways import ASYNCIO, Ways, opened, row, sdk_request
 
 PULLS = (1, 10, 100)
 PULL, SDK_PULL = "pull of {} armed", "SDK: {} cancels"

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchmarks.axis import LogAxis, quantity, tick
-from benchmarks.measure import quantile
+from .axis import LogAxis, quantity, tick
+from .measure import quantile
 
 WIDTH, HEIGHT, BINS = 1000, 100, 250
 Point = tuple[float, float]

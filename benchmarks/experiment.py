@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.results import Results, Round
+from .results import Results, Round
 
 __all__ = ["Experiment", "Progress", "Recorder", "Scale", "run"]
 

@@ -17,11 +17,12 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from benchmarks.server import Server
 from pacifica_fast import Signer
 from pacifica_fast.asyncio.client import Client
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.endpoint import Endpoint
+
+from .server import Server
 
 
 def masked(text: bytes) -> bytes:

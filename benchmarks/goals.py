@@ -8,11 +8,11 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from benchmarks import cases, crowd, process
-from benchmarks.building import QUIET, REFILLING
-from benchmarks.measure import Ratio, quantile, ratio, spread
-from benchmarks.results import Results
-from benchmarks.ways import ARMED, ASYNCIO, BLOCKING, FLOOR, PREPARED, SDK, UVLOOP, row
+from . import cases, crowd, process
+from .building import QUIET, REFILLING
+from .measure import Ratio, quantile, ratio, spread
+from .results import Results
+from .ways import ARMED, ASYNCIO, BLOCKING, FLOOR, PREPARED, SDK, UVLOOP, row
 
 __all__ = ["GOALS", "Goal", "Verdict", "judge"]
 

@@ -7,13 +7,15 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers
-from benchmarks.experiment import Scale
+from . import peers
+from .experiment import Scale
+from .place import CHECKOUT
 
 LIBRARIES = ("pacifica-fast", "PyNaCl", "cffi", "orjson", "websockets", "solders", "base58", "cryptography")
 
@@ -28,17 +30,28 @@ def header(scale: Scale) -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler of Python": platform.python_compiler(),
         "switch interval": f"{sys.getswitchinterval() * 1e3:g} ms",
-        "libraries": {name: metadata.version(name) for name in LIBRARIES} | peers.versions(),
+        "libraries": _versions() | peers.versions(),
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "scale": "quick" if scale.quick else "long" if scale.long else "full",
     }
 
 
+def _versions() -> dict[str, str]:
+    """Of the libraries that are installed; our own is not when it runs from its sources."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def _commit() -> str:
+    if CHECKOUT is None:
+        return "installed, not from a checkout"
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,

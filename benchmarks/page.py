@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from benchmarks import crowd, draw, stages, tables
-from benchmarks.axis import digits, quantity
-from benchmarks.cases import CRYPTO_SIGN
-from benchmarks.draw import Bar, Line, Row
-from benchmarks.experiment import Experiment
-from benchmarks.goals import Verdict
-from benchmarks.measure import quantile
-from benchmarks.results import Results
-from benchmarks.tables import QUANTILES, Figures, figures
-from benchmarks.ways import ARMED, ASYNCIO, BLOCKING, FLOOR, PREPARED, SDK, row
+from . import crowd, draw, stages, tables
+from .axis import digits, quantity
+from .cases import CRYPTO_SIGN
+from .draw import Bar, Line, Row
+from .experiment import Experiment
+from .goals import Verdict
+from .measure import quantile
+from .results import Results
+from .tables import QUANTILES, Figures, figures
+from .ways import ARMED, ASYNCIO, BLOCKING, FLOOR, PREPARED, SDK, row
 
 STYLE = Path(__file__).with_name("page.css")
 Picture = Callable[[Results, Experiment, list[Figures]], str]

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from solders.keypair import Keypair as SoldersKeypair
 
-from benchmarks.sample import ACCOUNT, ORDER_ID, SEED, SYMBOL, Case, is_body, is_request
+from .sample import ACCOUNT, ORDER_ID, SEED, SYMBOL, Case, is_body, is_request
 
 __all__ = ["CCXT", "MARKET", "NAMES", "REQUESTS", "ccxt_exchange", "load", "missing", "requests", "versions"]
 

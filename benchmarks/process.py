@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.experiment import Experiment, Recorder
-from benchmarks.measure import in_turn
-from benchmarks.results import Round
+from .experiment import Experiment, Recorder
+from .measure import in_turn
+from .place import CHECKOUT
+from .results import Round
 
 OURS, DEPENDENCIES = "import pacifica_fast", "import nacl.bindings, orjson, websockets.client"
 IMPORTS = (
@@ -26,7 +27,7 @@ def _child(code: str, *args: str) -> str:
     """What a fresh interpreter prints; raises ``CalledProcessError``."""
     return subprocess.run(
         [sys.executable, "-c", code, *args],
-        cwd=Path(__file__).parents[1],
+        cwd=CHECKOUT,
         check=True,
         capture_output=True,
         text=True,

@@ -16,7 +16,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic_ns, time
 from typing import IO, Any
 
@@ -28,6 +27,8 @@ from websockets.server import ServerProtocol
 
 from pacifica_fast._certificate import issue
 from pacifica_fast._elsewhere import play_elsewhere
+
+from .place import CHECKOUT, PACKAGE
 
 FEED = "/feed"
 FEED_INTERVAL = 0.001  # s between messages of market data
@@ -166,8 +167,8 @@ class Server:
 def running() -> Iterator[Server]:
     """A server, gone when this is left."""
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server"],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", f"{PACKAGE}.server"],
+        cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -13,13 +13,14 @@ from time import perf_counter_ns
 import base58
 from websockets.asyncio.client import ClientConnection
 
-from benchmarks import cases
-from benchmarks.experiment import Experiment, Recorder
-from benchmarks.measure import REST, in_turn
-from benchmarks.results import Round
-from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL
-from benchmarks.ways import ARMED, ASYNCIO, FLOOR, PREPARED, Ways, opened, row
 from pacifica_fast import reference
+
+from . import cases
+from .experiment import Experiment, Recorder
+from .measure import REST, in_turn
+from .results import Round
+from .sample import ACCOUNT, ORDER_ID, SYMBOL
+from .ways import ARMED, ASYNCIO, FLOOR, PREPARED, Ways, opened, row
 
 SDK_STAGES = ("canonical JSON", "Ed25519 (solders)", "base58", "request: uuid4, dict, JSON", "ws.send()")
 BUILD = "build and sign"

@@ -7,13 +7,13 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import cases
-from benchmarks.axis import digits, quantity
-from benchmarks.experiment import Experiment
-from benchmarks.goals import Verdict
-from benchmarks.measure import Ratio, quantile, ratio
-from benchmarks.results import Results
-from benchmarks.ways import (
+from . import cases
+from .axis import digits, quantity
+from .experiment import Experiment
+from .goals import Verdict
+from .measure import Ratio, quantile, ratio
+from .results import Results
+from .ways import (
     ARMED,
     ASYNCIO,
     BLOCKING,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.cases import GROUPS
-from benchmarks.sample import Case
+from .cases import GROUPS
+from .sample import Case
 
 CASES = [pytest.param(title, case, id=case.name) for title, make in GROUPS.items() for case in make()]
 

@@ -21,16 +21,17 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
-from benchmarks import cases, floors, peers, server
-from benchmarks.cases import PreparedSigner
-from benchmarks.experiment import Recorder
-from benchmarks.measure import REST, frozen_gc, in_turn
-from benchmarks.results import Round
-from benchmarks.sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
 from pacifica_fast import Signer
 from pacifica_fast.asyncio import Pending, connect
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.sync import connect as connect_blocking
+
+from . import cases, floors, peers, server
+from .cases import PreparedSigner
+from .experiment import Recorder
+from .measure import REST, frozen_gc, in_turn
+from .results import Round
+from .sample import ACCOUNT, ORDER_ID, SYMBOL, is_request
 
 ASYNCIO, UVLOOP, BLOCKING = "asyncio", "uvloop", "blocking"
 FLOOR, ARMED, PREPARED, DETERMINISTIC = "write of a prebuilt frame", "armed", "prepared", "deterministic"

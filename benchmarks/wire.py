@@ -9,12 +9,14 @@ from typing import Any
 
 import orjson
 
-from benchmarks import cases, floors, peers, server
-from benchmarks.experiment import Experiment, Recorder
-from benchmarks.measure import REST, busy_thread, frozen_gc, in_turn, switch_interval, timed_block
-from benchmarks.results import Round
-from benchmarks.sample import ORDER_ID, SYMBOL
-from benchmarks.ways import (
+from pacifica_fast import Signer
+
+from . import cases, floors, peers, server
+from .experiment import Experiment, Recorder
+from .measure import REST, busy_thread, frozen_gc, in_turn, switch_interval, timed_block
+from .results import Round
+from .sample import ORDER_ID, SYMBOL
+from .ways import (
     ASYNCIO,
     NOT_INSTALLED,
     SDK,
@@ -24,7 +26,6 @@ from benchmarks.ways import (
     opened,
     row,
 )
-from pacifica_fast import Signer
 
 CALLS = 8
 BUSY_CALLS = 4

@@ -2,7 +2,8 @@
 """The one cffi build script: compiles ``pacifica_fast._native`` from the C core.
 
 Its cdef is the text between the "cdef" lines of ``pf_api.h`` and ``pf_gil.h``, the
-same text that the C compiler reads, so that declarations cannot drift.
+same text that the C compiler reads, so that declarations cannot drift. Where nothing is
+compiled, ``setup.py`` writes the same declarations, for Python, as ``pacifica_fast._declared``.
 
 Environment, read at build time:
 
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -46,8 +49,14 @@ def error_codes() -> str:
     return "".join(f"#define {name} {value}\n" for name, value in codes)
 
 
+# /experimental: the name is Microsoft's; without it <stdatomic.h> does not compile.
+MSVC = ["/std:c11", "/experimental:c11atomics", "/O2", "/W3"]
+
+
 def flags() -> tuple[list[str], list[str]]:
     """Compiler and linker flags, as the environment asks."""
+    if sys.platform == "win32":  # only Microsoft's compiler makes what a Python of python.org loads
+        return [*MSVC, *(["/WX"] if os.environ.get("PACIFICA_FAST_WERROR") else [])], []
     compile_args = ["-std=c11", "-fvisibility=hidden", *WARNINGS]
     link_args: list[str] = []
     if os.environ.get("PACIFICA_FAST_DEBUG"):
@@ -94,8 +103,13 @@ PREAMBLE = """
 #endif
 """
 
+# A free-threaded CPython before 3.15 has no stable ABI.
+STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+CDEF = error_codes() + "".join(map(cdef_of, HEADERS_WITH_CDEF))
+
 ffibuilder = FFI()
-ffibuilder.cdef(error_codes() + cdef_of("pf_api.h") + cdef_of("pf_gil.h"))
+ffibuilder.cdef(CDEF)
 ffibuilder.cdef("struct pf_template { ...; };\nstruct pf_clock { ...; };")  # Python only needs their size
 _compile_args, _link_args = flags()
 ffibuilder.set_source(
@@ -103,8 +117,15 @@ ffibuilder.set_source(
     PREAMBLE,
     sources=[f"csrc/{name}" for name in SOURCES],
     include_dirs=["csrc"],
+    libraries=["ws2_32"] if sys.platform == "win32" else [],
     extra_compile_args=_compile_args,
     extra_link_args=_link_args,
-    py_limited_api=True,
-    define_macros=[("Py_LIMITED_API", "0x030b0000")],
+    py_limited_api=STABLE_ABI,
+    define_macros=[("Py_LIMITED_API", "0x030b0000")] if STABLE_ABI else [],
 )
+
+declarations = FFI()
+declarations.cdef(CDEF)
+# pacifica_fast._pure keeps what they stand for, by number.
+declarations.cdef("struct pf_template { uint64_t number; };\nstruct pf_clock { int64_t correction; };")
+declarations.set_source("pacifica_fast._declared", None)

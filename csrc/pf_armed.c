@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#if !defined( _POSIX_C_SOURCE )
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
-#endif
-
 #include "pf_armed.h"
 
 #include "pf_cancel.h"
@@ -14,7 +10,6 @@
 #include "pf_thread.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 /* The tests of this file let other threads in where it hurts most. */
 
@@ -117,12 +112,12 @@ static _Atomic( uint64_t ) last_generation;
 
 static int
 read_clocks( const pf_clock *clock, moment *now ) {
-  struct timespec monotonic;
+  int64_t monotonic_ns;
   now->realtime = pf_now();
-  if( now->realtime < 0 || clock_gettime( CLOCK_MONOTONIC, &monotonic ) != 0 ) {
+  if( now->realtime < 0 || pf_monotonic( &monotonic_ns ) != PF_OK ) {
     return PF_ERR_CLOCK;
   }
-  now->monotonic  = (int64_t)monotonic.tv_sec * 1000 + monotonic.tv_nsec / 1000000;
+  now->monotonic  = monotonic_ns / 1000000;
   now->correction = pf_clock_correction( clock );
   return PF_OK;
 }

@@ -2,8 +2,9 @@
 #ifndef PF_CLOCK_H
 #define PF_CLOCK_H
 
-/* pf_clock.h: what timestamps are made of: the wall clock, and what is
-   added to it because the exchange's clock shows another time.
+/* pf_clock.h: what time it is, on every system; and what timestamps are
+   made of: the wall clock, and what is added to it because the exchange's
+   clock shows another time.
 
    A correction is one atomic word that every template of a signer points
    to: whoever sets it waits for nobody, and the next stamp, also that of
@@ -22,6 +23,13 @@ struct pf_clock {
    another clock: its correction is 0 for ever. */
 
 extern const pf_clock pf_clock_uncorrected;
+
+/* pf_monotonic and pf_realtime read the system's clocks, in ns; the second
+   since 1970.  PF_OK or PF_ERR_CLOCK. */
+
+int pf_monotonic( int64_t *ns );
+
+int pf_realtime( int64_t *ns );
 
 /* pf_now is the wall clock in ms since 1970, uncorrected, or
    PF_ERR_CLOCK. */

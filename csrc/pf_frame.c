@@ -130,7 +130,7 @@ pf_frame_again( char *out, size_t cap, const char *frames, size_t len ) {
     }
     at += frame_len;
   }
-  if( cap < len || len > INT64_MAX ) {
+  if( cap < len ) {
     return PF_ERR_CAPACITY;
   }
   for( size_t at = 0; at < len; ) {

@@ -15,6 +15,25 @@
 #define Py_BEGIN_ALLOW_THREADS {
 #define Py_END_ALLOW_THREADS }
 
+/* On a free-threaded CPython the GIL comes back, with CPython's warning:
+   the core does without, by its atomics, but in the Python above it a few
+   steps that must be one are one only under the GIL (docs/platforms.md).
+   cffi says of every module that it needs none; this is said after it. */
+
+#if defined( Py_TARGET_ABI3T )
+#error "pacifica_fast does not support the stable ABI of free-threaded CPython yet"
+#elif defined( Py_GIL_DISABLED )
+static PyObject *
+pf_init( const char *name, Py_ssize_t version, const struct _cffi_type_context_s *context ) {
+  PyObject *module = _cffi_init( name, version, context );
+  if( module && PyUnstable_Module_SetGIL( module, Py_MOD_GIL_USED ) < 0 ) {
+    Py_CLEAR( module );
+  }
+  return module;
+}
+#define _cffi_init pf_init
+#endif
+
 /* Twins of the functions that can take long, with large input or by
    waiting.  They give up the GIL themselves.  Python calls them for
    inputs over 16 KiB; the bytes they read must not change meanwhile, so

@@ -126,7 +126,7 @@ radix_sort( pf_json_member *m, size_t count, pf_json_member *spare ) {
 #define FEW 48 /* members that are sorted sooner by insertion */
 
 /* sort_group sorts m by the chunk at the cursors, and marks with `leads`
-   the first of those with equal chunks. */
+   the first of those with equal chunks.  Nobody asks that of m[0]. */
 
 static void
 sort_group( const keys *k, pf_json_member *m, size_t count, pf_json_member *spare ) {
@@ -140,7 +140,6 @@ sort_group( const keys *k, pf_json_member *m, size_t count, pf_json_member *spar
       radix_sort( m, count, spare );
     }
   }
-  m[0].leads = 1;
   for( size_t i = 1; i < count; i++ ) {
     m[i].leads = m[i].chunk != m[i - 1].chunk;
   }

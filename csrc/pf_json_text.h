@@ -8,7 +8,8 @@
 
 #include "pf_base.h"
 
-#if defined( __SSE2__ )
+#if defined( __SSE2__ ) || defined( _M_X64 )
+#define HAS_SSE2
 #include <emmintrin.h>
 #endif
 
@@ -69,7 +70,7 @@ zero_bytes( uint64_t x ) {
    in a string and goes to the output as it is: the quote, the backslash,
    controls, DEL, everything from 0x80 on. */
 
-#if defined( __SSE2__ )
+#if defined( HAS_SSE2 )
 
 static inline unsigned
 special_mask( const uint8_t *block ) {

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#if !defined( _POSIX_C_SOURCE )
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
-#endif
-
 #include "pf_nonce.h"
 
+#include "pf_clock.h"
 #include "pf_gate.h"
 #include "pf_pages.h"
 
 #include <stdatomic.h>
-#include <time.h>
-#include <unistd.h>
 
 /* The proof of this file (csrc/tests/proof) lets other threads in where
    it hurts most. */
@@ -73,14 +68,8 @@ static atomic_uint place_count;
 
 static int
 read_clocks( moment *now ) {
-  struct timespec monotonic;
-  struct timespec realtime;
-  if( clock_gettime( CLOCK_MONOTONIC, &monotonic ) != 0 || clock_gettime( CLOCK_REALTIME, &realtime ) != 0 ) {
-    return PF_ERR_CLOCK;
-  }
-  now->monotonic = (int64_t)monotonic.tv_sec * 1000 * NS_PER_MS + monotonic.tv_nsec;
-  now->realtime  = (int64_t)realtime.tv_sec * 1000 * NS_PER_MS + realtime.tv_nsec;
-  return PF_OK;
+  int const rc = pf_monotonic( &now->monotonic );
+  return rc == PF_OK ? pf_realtime( &now->realtime ) : rc;
 }
 
 /* is_zero takes the same time whatever the bytes are, but for telling
@@ -105,7 +94,7 @@ is_zero( const uint8_t *bytes, size_t n ) {
 static size_t
 mapping_sz( size_t slots ) {
   size_t const needed = sizeof( pool ) + slots * sizeof( nonce );
-  size_t       sz     = (size_t)sysconf( _SC_PAGESIZE );
+  size_t       sz     = pf_page_sz();
   while( sz < needed ) {
     sz *= 2;
   }
@@ -315,7 +304,7 @@ static int
 draw_r( pool *p, uint8_t r[PF_SCALAR_SZ], const pf_expanded *key, const pf_pool *handle, const moment *now ) {
   static const char label[] = "pacifica_fast: prepared Ed25519 nonce";
   const pf_sodium  *sodium  = pf_sodium_table();
-  int64_t const     pid     = (int64_t)getpid();
+  int64_t const     pid     = pf_process_id();
   uint8_t          *at      = p->hash_input; /* zeros, up to the key prefix */
   _Static_assert( sizeof( label ) + 32 <= 128, "label and random bytes fit one block" );
   put( &at, label, sizeof( label ) );

@@ -15,6 +15,9 @@
    compares the process id at every use.  The child locks its pages
    anew, since locks do not cross a fork.
 
+   Windows forks nothing, locks with VirtualLock, and cannot be told what
+   to leave out of a dump.
+
    Mappings last as long as the process; their number is bounded by
    their users. */
 
@@ -31,6 +34,13 @@ typedef struct pf_pages {
   _Atomic( int64_t ) pid;           /* whose content it is, if not; negative: who is wiping */
   struct pf_pages   *next;          /* all mappings, for the fork handler */
 } pf_pages;
+
+/* pf_page_sz is the size of a page in bytes, pf_process_id the number of
+   this process. */
+
+size_t pf_page_sz( void );
+
+int64_t pf_process_id( void );
 
 /* pf_pages_map makes a mapping of at least sz bytes.  The caller holds
    pf_pages_lock; pages must stay where it is for the life of the process.  Returns PF_OK or

@@ -3,8 +3,8 @@
 
 #include "pf_pages.h"
 #include "pf_sodium.h"
+#include "pf_thread.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 
 #define POOL_SZ 2048
@@ -51,7 +51,7 @@ state( void ) {
 static void
 lock( random_state *s ) {
   while( atomic_exchange_explicit( &s->lock, 1U, memory_order_acquire ) ) {
-    (void)sched_yield();
+    pf_thread_step_aside();
   }
 }
 
@@ -114,7 +114,7 @@ static const char hex[] = "0123456789abcdef";
 static void
 draw_ids_locked( random_state *s, const pf_sodium *sodium ) {
   uint8_t  nibbles[PF_ID_PREFIX_LEN];
-  uint64_t start = 0;
+  uint64_t start;
   take_locked( s, sodium, nibbles, sizeof( nibbles ) );
   PF_DECLASSIFY( nibbles, sizeof( nibbles ) ); /* every request carries its id */
   for( size_t i = 0; i < PF_ID_PREFIX_LEN; i++ ) {
@@ -123,7 +123,7 @@ draw_ids_locked( random_state *s, const pf_sodium *sodium ) {
   s->prefix[8] = s->prefix[13] = s->prefix[18] = s->prefix[23] = '-';
   s->prefix[14]                                                = '4';
   s->prefix[19]                                                = "89ab"[nibbles[19] & 3];
-  take_locked( s, sodium, (uint8_t *)&start, 5 );
+  take_locked( s, sodium, (uint8_t *)&start, sizeof( start ) );
   PF_DECLASSIFY( &start, sizeof( start ) );
   start = ( start & ( ( (uint64_t)1 << 40 ) - 1 ) ) + 1; /* 0 means "no number" at the API */
   atomic_store( &s->next_number, start );

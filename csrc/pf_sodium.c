@@ -22,6 +22,8 @@ pf_sodium_set( const pf_sodium *table ) {
 
 #if defined( __GNUC__ ) || defined( __clang__ )
 #define NEVER_INLINED __attribute__( ( noinline ) )
+#elif defined( _MSC_VER )
+#define NEVER_INLINED __declspec( noinline )
 #else
 #define NEVER_INLINED
 #endif

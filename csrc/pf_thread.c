@@ -5,6 +5,30 @@
 
 #include "pf_thread.h"
 
+#if defined( _WIN32 )
+
+#include <windows.h>
+
+/* Windows sleeps for whole ms, and often for 15 of them. */
+
+void
+pf_thread_pause( long ns ) {
+  Sleep( ( (DWORD)ns + 999999 ) / 1000000 );
+}
+
+void
+pf_thread_step_aside( void ) {
+  (void)SwitchToThread();
+}
+
+void
+pf_thread_yield_to_others( void ) {
+  (void)SetThreadPriority( GetCurrentThread(), THREAD_PRIORITY_IDLE );
+}
+
+#else
+
+#include <sched.h>
 #include <time.h>
 
 #if defined( __linux__ )
@@ -20,9 +44,16 @@ pf_thread_pause( long ns ) {
 }
 
 void
+pf_thread_step_aside( void ) {
+  (void)sched_yield();
+}
+
+void
 pf_thread_yield_to_others( void ) {
 #if defined( __linux__ )
   /* POSIX says process, Linux means the thread of that number. */
   (void)setpriority( PRIO_PROCESS, (id_t)syscall( SYS_gettid ), 19 );
 #endif
 }
+
+#endif

@@ -60,8 +60,14 @@ class Terminal:
         return f"\x1b[{self._CODES[colour]}m{text}\x1b[0m" if self._coloured else text
 
     def line(self, text: str = "") -> None:
-        """Print a line now. Raises ``BrokenPipeError`` when nobody reads."""
-        print(text, flush=True)
+        """Print a line now. Raises ``BrokenPipeError`` when nobody reads, else :class:`Failure`."""
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # the disk is full
+            drop_stdout()
+            raise Failure(f"standard output: {error.strerror}", EXIT_FAILED) from None
 
     def last_line(self, text: str) -> None:
         """Print a line that may be lost: whether it can be printed must not change the exit status."""
@@ -69,6 +75,8 @@ class Terminal:
             self.line(text)
         except BrokenPipeError:
             drop_stdout()
+        except Failure as failure:
+            complain(str(failure))
 
 
 def drop_stdout() -> None:

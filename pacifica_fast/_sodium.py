@@ -11,15 +11,28 @@ hands out C function pointers; upgrading PyNaCl upgrades the libsodium that sign
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from pacifica_fast._interpreter import refuse_subinterpreters
 
-refuse_subinterpreters()
-from pacifica_fast._native import ffi, lib  # noqa: E402 (nothing of cffi before that)
+refuse_subinterpreters()  # nothing of cffi before that
+COMPILED: bool = True
+"""Whether the C core is there; False: it never was, and :mod:`pacifica_fast._pure` stands in for it."""
+try:
+    from pacifica_fast._native import ffi, lib
+except ModuleNotFoundError:
+    # Only what was built without C has these. A core that is missing, or does not load, is an error.
+    if find_spec("pacifica_fast._declared") is None:
+        raise
+    from pacifica_fast._pure import WARNING, ffi, lib
 
-__all__ = ["LONG_INPUT", "PREPARED_SIGNING_POSSIBLE", "ffi", "lib"]
+    COMPILED = False
+    warnings.warn(WARNING, RuntimeWarning, stacklevel=2)
+
+__all__ = ["COMPILED", "LONG_INPUT", "PREPARED_SIGNING_POSSIBLE", "ffi", "lib"]
 
 LONG_INPUT = 16 * 1024
 """Inputs of more bytes than this are worked on without the GIL."""
@@ -149,7 +162,10 @@ def _verified_answer(pynacl: Any) -> None:
 
 
 def _bind() -> bool:
-    """Bind and try the C core; True if prepared signing is possible too."""
+    """Bind and try the C core, or what stands in for it; True if prepared signing is possible too."""
+    if not COMPILED:
+        _known_answer()
+        return False
     pynacl = _load_pynacl()
     code = lib.pf_bind_sodium(_table(pynacl))
     if code != 0:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, overload
 from uuid import UUID
 
 from pacifica_fast._sodium import ffi, lib
@@ -29,7 +29,7 @@ from pacifica_fast.signer import Signer
 
 __all__ = ["CLIENT_ORDER_ID_WINDOW", "ORDER_ID_WINDOW", "Armed", "ArmedStore", "Arming", "checked_window"]
 
-logger = logging.getLogger("pacifica_fast")
+logger: logging.Logger = logging.getLogger("pacifica_fast")
 
 ORDER_ID_WINDOW = 30_000
 """ms that an armed cancel by ``order_id`` stays valid. Order ids never come again."""
@@ -62,7 +62,7 @@ class ArmedStore:
         self._templates: dict[tuple[str, int], Any] = {}
         self._opening = threading.Lock()
         self._out = ffi.new("char[]", _FRAME_MAX)
-        self.view = ffi.buffer(self._out)
+        self.view: Any = ffi.buffer(self._out)
 
     def add(
         self,
@@ -172,9 +172,9 @@ class Armed(Generic[P]):
         pending: P,
     ) -> None:
         self._client = client
-        self.symbol = symbol
-        self.order_id = order_id
-        self.client_order_id = client_order_id
+        self.symbol: str = symbol
+        self.order_id: int | None = order_id
+        self.client_order_id: str | None = client_order_id
         self._handle = handle
         self._take = take
         self._pending: P | None = pending
@@ -236,12 +236,32 @@ class Arming(ABC, Generic[P]):
         self._armed: dict[Key, Armed[P]] = {}
         self._fired: deque[Armed[P]] = deque()
 
+    @overload
     def arm(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        arm_window: int | None = None,
+    ) -> Armed[P]: ...
+
+    @overload
+    def arm(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        arm_window: int | None = None,
+    ) -> Armed[P]: ...
+
+    def arm(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         arm_window: int | None = None,
     ) -> Armed[P]:
         """Sign the cancel of a resting order now, to send it later in one write.
@@ -341,9 +361,9 @@ class Arming(ABC, Generic[P]):
 
     def _frame_of(self, armed: Armed[P], number: int) -> bytes:
         """The cancel, signed now."""
-        return self.signer.cancel_order_frame(
-            armed.symbol, armed.order_id, armed.client_order_id, None, None, number
-        )
+        order_id: Any = armed.order_id  # exactly one of the two: it was armed by that
+        client_order_id: Any = armed.client_order_id
+        return self.signer.cancel_order_frame(armed.symbol, order_id, client_order_id, None, None, number)
 
     def _frames_of(self, cancels: list[Armed[P]]) -> tuple[bytes, list[P], list[int]]:
         """Frames one behind the other, their requests, and where each starts."""

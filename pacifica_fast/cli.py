@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch a bot or the demo.
+"""The command ``pacifica-fast``: cancel, sign, make a key, run the mock exchange, watch a bot or the demo,
+examine the machine, measure.
 
 Keys come from the environment or a file, never from an argument: arguments are visible
 to every user of the machine, and stay in the shell's history. What argparse or an error
@@ -20,17 +21,20 @@ import signal
 import ssl
 import stat
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
+from pacifica_fast import _cli_help as help_of
+from pacifica_fast._cli_completion import SHELLS, script
 from pacifica_fast._cli_mock import MOCK_CREDITS, MOCK_PORT, mock_ca_file, mock_exchange
 from pacifica_fast._cli_terminal import (
     EXIT_BROKEN_PIPE,
@@ -65,25 +69,7 @@ __all__ = ["main"]
 NETWORKS: Final = ("mainnet", "testnet", "mock")
 KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
 MONITOR_URL: Final = "http://127.0.0.1:9464/metrics"
-
-_FATES = """\
-exit status:
-  0    acknowledged: the exchange says it is done
-  1    rejected: the exchange answered no (420: filled, cancelled or never there)
-  2    wrong usage or invalid input; nothing was sent
-  3    outcome unknown: sent, and no answer came; look at your open orders
-  4    not sent: no connection, or it was lost before the request left
-  130  interrupted with Ctrl-C; if it was sent, the output says so, and the
-       outcome is unknown
-"""
-
-_TRY_IT = """\
-try it without money or network, in one terminal:
-  key=$(pacifica-fast keygen --out mock.json)
-  pacifica-fast mock-exchange --orders-for "$key"
-and in another:
-  pacifica-fast cancel-all --network mock --key-file mock.json
-"""
+BENCH_OUT: Final = "pacifica-fast-bench"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -412,7 +398,7 @@ def _keygen(args: argparse.Namespace, terminal: Terminal) -> int:
         if args.out == "-":
             sys.stdout.buffer.write(content + b"\n")
             sys.stdout.buffer.flush()
-            print(pubkey, file=sys.stderr)
+            print(json.dumps({"pubkey": pubkey}) if args.json else pubkey, file=sys.stderr)
             return EXIT_OK
         _write_new(args.out, content)
     finally:
@@ -421,7 +407,7 @@ def _keygen(args: argparse.Namespace, terminal: Terminal) -> int:
     with Keypair.from_json_file(args.out) as read_back:
         if read_back.pubkey() != pubkey:
             raise Failure(f"{args.out}: what was written is not what is there", EXIT_FAILED)
-    terminal.line(pubkey)
+    terminal.line(json.dumps({"pubkey": pubkey, "path": args.out}) if args.json else pubkey)
     return EXIT_OK
 
 
@@ -459,6 +445,45 @@ def _monitor(args: argparse.Namespace, terminal: Terminal) -> int:
     from pacifica_fast import _cli_monitor
 
     return _cli_monitor.monitor(args, terminal)
+
+
+def _doctor(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast doctor``."""
+    from pacifica_fast import doctor
+
+    findings = doctor.examine(measure=not args.quick)
+    report = doctor.as_dict(findings)
+    if args.json:
+        terminal.line(json.dumps(report))
+    else:
+        for line in doctor.lines(findings, terminal.paint, explain=args.explain):
+            terminal.line(line)
+    return EXIT_OK if report["ok"] else EXIT_FAILED
+
+
+def _bench(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast bench``: the benchmarks, which a wheel has as a package of ours."""
+    try:
+        benchmarks = import_module("pacifica_fast._benchmarks.__main__")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("pacifica_fast"):
+            raise Failure("this installation has no benchmarks: install it again", EXIT_FAILED) from None
+        raise Failure(
+            f"{error.name} is not installed, and the official SDK's way needs it: "
+            "pip install 'pacifica-fast[bench]'",
+            EXIT_FAILED,
+        ) from None
+    arguments = ["--out", args.out, *(f"--only={word}" for word in args.only)]
+    arguments += [f"--{name}" for name in ("quick", "resume", "list", "json") if getattr(args, name)]
+    status: int = benchmarks.main(arguments, "pacifica-fast bench")
+    return status
+
+
+def _completion(args: argparse.Namespace, terminal: Terminal) -> int:
+    """``pacifica-fast completion``."""
+    text = script(_parser(), args.shell)
+    terminal.line(json.dumps({"shell": args.shell, "script": text}) if args.json else text.rstrip())
+    return EXIT_OK
 
 
 # --------------------------------------------------------------------------- arguments
@@ -544,6 +569,10 @@ def _add_sending_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
+def _add_json(parser: argparse.ArgumentParser, text: str = "print one line of JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
 def _parser() -> argparse.ArgumentParser:
     try:
         version = metadata.version("pacifica-fast")
@@ -552,22 +581,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pacifica-fast",
         description="Sign and send cancels to the Pacifica exchange, and learn the fate of each.",
-        epilog=f"{_FATES}\n'pacifica-fast COMMAND --help' tells more. Start with: pacifica-fast demo",
+        epilog=help_of.MAIN,
     )
     parser.add_argument("--version", action="version", version=f"pacifica-fast {version}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     def command(
-        name: str, run: Callable[[argparse.Namespace, Terminal], int], text: str, epilog: str | None = None
+        name: str, run: Callable[[argparse.Namespace, Terminal], int], text: str, epilog: str, more: str = ""
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog
-        )
+        described = textwrap.fill(f"{text[0].upper()}{text[1:]}. {more}", 78)
+        added = commands.add_parser(name, help=text, description=described, epilog=epilog)
         added.set_defaults(run=run)
         return added
 
     demo = command(
-        "demo", _demo, "watch signed cancels and their fates on a mock exchange, and what they cost"
+        "demo",
+        _demo,
+        "watch signed cancels and their fates on a mock exchange, and what they cost",
+        help_of.DEMO,
     )
     demo.add_argument(
         "--rounds",
@@ -576,31 +607,42 @@ def _parser() -> argparse.ArgumentParser:
         default=300,
         help="orders to cancel for the measurements, each way (default: 300)",
     )
-    demo.add_argument("--json", action="store_true", help="print a summary as one line of JSON instead")
+    _add_json(demo, "print a summary as one line of JSON instead")
 
     watch = command(
         "monitor",
         _monitor,
         "watch a running bot: fates, latencies, credits, clock and links",
-        "The bot offers itself with pacifica_fast.prometheus.serve(client), see docs/observability.md.\n"
-        "It ends with q, Ctrl-C or SIGTERM; a bot that goes away is waited for.\n\n"
-        "exit status: 0; with --once 1 if the bot does not answer",
+        help_of.MONITOR,
     )
     watch.add_argument(
         "url", metavar="URL", nargs="?", default=MONITOR_URL, help=f"its exporter (default: {MONITOR_URL})"
     )
     watch.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="how often (default: 1)")
     watch.add_argument("--once", action="store_true", help="look once, print, and end")
-    watch.add_argument("--json", action="store_true", help="print a line of JSON each time")
+    _add_json(watch, "print a line of JSON each time")
 
-    cancel = command("cancel", _cancel, "cancel one order", f"{_FATES}\n{_TRY_IT}")
+    cancel = command(
+        "cancel",
+        _cancel,
+        "cancel one order",
+        help_of.CANCEL,
+        "It connects, sends one signed request, waits for the answer, and says "
+        "what became of it: the exit status is the fate.",
+    )
     cancel.add_argument("symbol", metavar="SYMBOL", help="the market, as BTC")
     which = cancel.add_mutually_exclusive_group(required=True)
-    which.add_argument("--order-id", metavar="N", type=_whole)
-    which.add_argument("--client-order-id", metavar="UUID")
+    which.add_argument("--order-id", metavar="N", type=_whole, help="the exchange's number of the order")
+    which.add_argument("--client-order-id", metavar="UUID", help="the id that you gave it")
     _add_sending_options(cancel)
 
-    cancel_all = command("cancel-all", _cancel_all, "cancel all orders", f"{_FATES}\n{_TRY_IT}")
+    cancel_all = command(
+        "cancel-all",
+        _cancel_all,
+        "cancel all orders",
+        help_of.CANCEL_ALL,
+        "Of every market, or of one; the exit status is the fate.",
+    )
     cancel_all.add_argument("--symbol", metavar="SYMBOL", help="of this market only")
     cancel_all.add_argument(
         "--exclude-reduce-only", action="store_true", help="leave reduce-only orders alone"
@@ -611,7 +653,7 @@ def _parser() -> argparse.ArgumentParser:
         "sign",
         _sign,
         "sign an operation, and print message and signature as JSON; nothing is sent",
-        'example: pacifica-fast sign cancel_order \'{"symbol":"BTC","order_id":42069}\' --key-file id.json',
+        help_of.SIGN,
     )
     sign.add_argument("type", metavar="TYPE", help="the exchange's name of the operation, as cancel_order")
     sign.add_argument(
@@ -621,21 +663,23 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument(
         "--timestamp", metavar="MS", type=_milliseconds, help="Unix milliseconds (default: now)"
     )
+    _add_json(sign, "print one line of JSON, as it does anyway")
 
-    keygen = command("keygen", _keygen, "make a new key, and print its public half")
+    keygen = command("keygen", _keygen, "make a new key, and print its public half", help_of.KEYGEN)
     keygen.add_argument(
         "--out",
         metavar="PATH",
         required=True,
-        help="where the Solana id.json goes, mode 0600; never overwritten; - prints the secret to stdout",
+        help="where the Solana id.json goes, mode 0600; never overwritten; - prints the secret to stdout, "
+        "and the public half to stderr",
     )
+    _add_json(keygen)
 
     mock = command(
         "mock-exchange",
         mock_exchange,
         "run a mock exchange on 127.0.0.1, to try clients against",
-        f"It verifies every signature and matches no orders. It ends with Ctrl-C or SIGTERM.\n"
-        f"SIGUSR1 makes it carry out the next request and not answer it.\n\n{_TRY_IT}",
+        help_of.MOCK,
     )
     mock.add_argument(
         "--port",
@@ -677,17 +721,60 @@ def _parser() -> argparse.ArgumentParser:
         "--faults",
         metavar="SPEC",
         type=_weather,
-        help="what goes wrong how often: drop_after=0.01,delay=0.1,delay_s=0.5,abort_before=0.001, ... "
+        help="what goes wrong how often: drop_after=0.01,delay=0.1 and so on "
         "(probabilities; docs/mock-exchange.md has all of them)",
     )
     mock.add_argument(
         "--seed", metavar="N", type=_whole, default=0, help="of the faults: the same seed, the same faults"
     )
     mock.add_argument("--quiet", action="store_true", help="no line per message")
-    mock.add_argument(
-        "--json", action="store_true", help="lines of JSON; the first one has the url and the authority"
-    )
+    _add_json(mock, "lines of JSON; the first one has the url and the authority")
     mock.add_argument("--stop-on-eof", action="store_true", help="also end when standard input does")
+
+    doctor = command(
+        "doctor",
+        _doctor,
+        "tell what makes cancels slow, or keys less safe, on this machine",
+        help_of.DOCTOR,
+        "Made to be pasted into a bug report; it takes some three seconds.",
+    )
+    doctor.add_argument("--explain", action="store_true", help="also tell what costs of that which is well")
+    doctor.add_argument("--quick", action="store_true", help="measure nothing: no signing, no busy thread")
+    _add_json(doctor)
+
+    bench = command(
+        "bench",
+        _bench,
+        "measure ours beside the official SDK and its peers, and write the report",
+        help_of.BENCH,
+        "It takes some ten minutes, and one or two with --quick.",
+    )
+    bench.add_argument("--quick", action="store_true", help="a tenth of the rounds")
+    bench.add_argument(
+        "--out",
+        metavar="DIR",
+        default=BENCH_OUT,
+        help=f"for report.html, report.md and results.jsonl (default: {BENCH_OUT})",
+    )
+    bench.add_argument(
+        "--only",
+        metavar="WORD",
+        action="append",
+        default=[],
+        help="only experiments with this in their name; may be repeated",
+    )
+    bench.add_argument("--resume", action="store_true", help="go on where the last run was interrupted")
+    bench.add_argument("--list", action="store_true", help="the names of the experiments; measure nothing")
+    _add_json(bench, "end with one line of JSON instead of text")
+
+    completion = command(
+        "completion",
+        _completion,
+        "print a script that makes a shell complete this command",
+        help_of.COMPLETION,
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=f"one of {', '.join(SHELLS)}")
+    _add_json(completion)
     return parser
 
 

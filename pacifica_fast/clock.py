@@ -20,7 +20,7 @@ from pacifica_fast.errors import InvalidRequest
 
 __all__ = ["ExchangeClock"]
 
-logger = logging.getLogger("pacifica_fast.clock")
+logger: logging.Logger = logging.getLogger("pacifica_fast.clock")
 
 _STAGES = 8
 """Samples that are kept: NSTAGE of RFC 5905, section 10."""
@@ -38,7 +38,8 @@ _PRECISION = 0.01
 _STEP = 50.0
 """ms by which the wall clock may leave the monotonic one between two samples; more is a step: it
 was set, or the machine was asleep. Less, for instance a thread that lost its turn between the
-reading of the two, counts as error."""
+reading of the two, counts as error. A thread that lost it for longer reads the wall late, never early:
+a step ahead counts when the next two readings agree."""
 
 _ROUND_TRIP_MAX = 3_600.0
 """s: nobody waits that long for a reply."""
@@ -86,6 +87,7 @@ class ExchangeClock:
         self._share = share
         self._now = float("-inf")
         self._wall_ahead: float | None = None
+        self._further_ahead: float | None = None  # as it was once; perhaps only read late
         self._samples: deque[_Sample] = deque(maxlen=_STAGES)
         self._stage_began = 0.0
         self._doubt: _Sample | None = None
@@ -107,7 +109,8 @@ class ExchangeClock:
             return
         if not (isfinite(wall) and isfinite(received_at) and 0 <= received_at - sent_at < _ROUND_TRIP_MAX):
             return
-        self.tick(received_at, wall)
+        if not self._read_together(received_at, wall):
+            return
         round_trip = (received_at - sent_at) * 1_000
         # The exchange read its clock in [t, t + 1), when ours showed wall - round_trip to wall.
         half = (round_trip + 1) / 2
@@ -127,14 +130,8 @@ class ExchangeClock:
 
     def tick(self, now: float, wall: float) -> None:
         """Time has passed: monotonic s and, read with it, Unix ms. Notices that the clock was set."""
-        if not (isfinite(now) and isfinite(wall)):
-            return
-        ahead = wall - now * 1_000
-        if self._wall_ahead is not None and abs(ahead - self._wall_ahead) > _STEP:
-            logger.warning("our clock was set by %+.0f ms: measuring anew", ahead - self._wall_ahead)
-            self._forget()
-        self._wall_ahead = ahead
-        self._now = max(self._now, now)
+        if isfinite(now) and isfinite(wall):
+            self._read_together(now, wall)
 
     # What is known, as of the latest time that was given.
 
@@ -210,6 +207,20 @@ class ExchangeClock:
             )
 
     # Inside.
+
+    def _read_together(self, now: float, wall: float) -> bool:
+        """Whether the two were, as far as can be said; if so, what is known is as of now."""
+        self._now = max(self._now, now)
+        ahead = wall - now * 1_000
+        step = 0.0 if self._wall_ahead is None else ahead - self._wall_ahead
+        if step > _STEP and (self._further_ahead is None or abs(ahead - self._further_ahead) > _STEP):
+            self._further_ahead = ahead
+            return False
+        if abs(step) > _STEP:
+            logger.warning("our clock was set by %+.0f ms: measuring anew", step)
+            self._forget()
+        self._wall_ahead, self._further_ahead = ahead, None
+        return True
 
     def _advice(self, best: _Sample, error: float) -> str:
         if error > abs(best.offset):

@@ -77,9 +77,9 @@ class Budget:
     def __init__(self, reserve: float = 0.0) -> None:
         self.reserve = reserve
         """Credits that only cancels may use."""
-        self.elsewhere = 0.0
+        self.elsewhere: float = 0.0
         """Credits that others have spent since the last reply here; whoever shares them sets it."""
-        self.spent_total = 0.0
+        self.spent_total: float = 0.0
         """All that was ever spent here."""
         self.on_news: Callable[[], None] | None = None
         """Called after each reply that told something; must not wait."""

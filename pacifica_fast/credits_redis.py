@@ -42,12 +42,12 @@ try:
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
     from redis.retry import Retry
-except ImportError as error:
-    raise ImportError("sharing credits needs redis: pip install 'pacifica-fast[redis]'") from error
+except ImportError as _error:
+    raise ImportError("sharing credits needs redis: pip install 'pacifica-fast[redis]'") from _error
 
 __all__ = ["RedisShare"]
 
-logger = logging.getLogger("pacifica_fast.credits")
+logger: logging.Logger = logging.getLogger("pacifica_fast.credits")
 
 WINDOW: Final = 60.0  # s; docs.pacifica.fi, rate limits
 BACKOFF_MAX: Final = 1.0  # s between two attempts to reach a Redis that is gone

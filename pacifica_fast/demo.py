@@ -77,9 +77,9 @@ class Exchange:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self.started = self._event("listening")
+        self.started: dict[str, Any] = self._event("listening")
         self.url: str = self.started["url"]
-        self.pid = process.pid
+        self.pid: int = process.pid
 
     def ssl_context(self) -> ssl.SSLContext:
         """Verifies the exchange's certificate against its own authority, and trusts no other."""
@@ -309,8 +309,8 @@ class Measurement:
         self._python = python
         self._connection = connection
         self._some_order = first_order
-        self.signatures = 0  # sent to the exchange
-        self.acks = 0
+        self.signatures: int = 0  # sent to the exchange
+        self.acks: int = 0
 
     def tight(self, rounds: int) -> list[Pair]:
         """Building alone, in a tight loop: everything is in the caches."""

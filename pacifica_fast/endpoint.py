@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import ssl as ssl_module
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeVar
 
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
@@ -17,6 +17,7 @@ from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, shared_budget
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.latency import Latency
+from pacifica_fast.session import Pending, Session
 from pacifica_fast.signer import Signer
 from pacifica_fast.tls import TLS
 from pacifica_fast.websocket import WebSocket
@@ -52,6 +53,8 @@ CLOCK_WARNING = 0.2  # of the expiry window
 
 CLOSED = "the client was closed"
 DID_NOT_COME = "the connection did not come about"
+
+P = TypeVar("P", bound=Pending)
 
 
 class Settings(TypedDict, total=False):
@@ -213,6 +216,18 @@ class Endpoint:
     def latencies(self) -> Latency | None:
         """Where they are kept, if they are. Raises :class:`ImportError` that names the extra."""
         return Latency() if self.latency else None
+
+    def session(self, make_pending: Callable[[int], P]) -> Session[P]:
+        """The requests of a client, which makes its kind of them by their number."""
+        return Session(
+            make_pending,
+            timeout=self.timeout,
+            heartbeat=self.heartbeat,
+            pong_timeout=self.pong_timeout,
+            clock=self.clock(),
+            budget=self.budget(),
+            latency=self.latencies(),
+        )
 
     def clock(self) -> ExchangeClock:
         """What tells the exchange's clock."""

@@ -83,7 +83,7 @@ class RateLimited(Rejected):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(code, message, request_id)
-        self.args = (code, message, request_id, retry_after)
+        self.args: tuple[int, str, str | None, float | None] = (code, message, request_id, retry_after)
         self.retry_after = retry_after
 
 

@@ -77,7 +77,7 @@ class Latency:
         if isinstance(window, bool) or not isinstance(window, int | float) or not 1 <= window <= 86_400:
             raise InvalidRequest("window: expected a number of seconds, from 1 to 86400")
         new = _histogram_class()
-        self.window = float(window)
+        self.window: float = float(window)
         self._clock = clock
         self._lock = Lock()
         self._sent: deque[tuple[float, float, float]] = deque(maxlen=_ROOM)

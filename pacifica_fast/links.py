@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pacifica_fast.endpoint import CLOSE_TIMEOUT, Endpoint
 from pacifica_fast.errors import ConnectionFailed, NotSent
@@ -25,7 +25,7 @@ from pacifica_fast.websocket import masked_anew
 
 __all__ = ["ConnectionEvent", "LinkState", "Links"]
 
-logger = logging.getLogger("pacifica_fast")
+logger: logging.Logger = logging.getLogger("pacifica_fast")
 
 STEADY = 1.0  # s; a link that lived for less counts as an attempt that failed
 TOO_MANY = 429  # HTTP: too many connections, or requests (docs.pacifica.fi, rate limits)
@@ -80,7 +80,7 @@ class Pair(Generic[P]):
     __slots__ = ("links",)
 
     def __init__(self, first: Link[P], second: Link[P]) -> None:
-        self.links = (first, second)
+        self.links: tuple[Link[P], Link[P]] = (first, second)
 
     @property
     def ready(self) -> bool:
@@ -109,15 +109,18 @@ class Pair(Generic[P]):
             second.put(frame, pending)
 
     def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None:
-        sent, refusal = False, NotSent("no link is ready")
+        tried = sent = False
+        refusal = NotSent("no link is ready")
         for link in self.links:
             if link.ready:
+                if tried:
+                    frames = masked_anew(frames)
+                tried = True
                 try:
                     link.put_many(frames, pendings, starts)
                     sent = True
                 except NotSent as error:
                     refusal = error
-                frames = masked_anew(frames)
         if not sent:
             raise refusal
 
@@ -166,17 +169,17 @@ class Links(Generic[L]):
 
     def __init__(
         self,
-        session: Session,  # type: ignore[type-arg]
+        session: Session[Any],
         endpoint: Endpoint,
         open_link: Callable[[int], None],
         rng: random.Random | None = None,
     ) -> None:
-        self.use: L | Pair | None = None  # type: ignore[type-arg]
+        self.use: L | Pair[Any] | None = None
         """What a request is put on."""
         self.listeners: list[Callable[[ConnectionEvent], None]] = []
-        self.on_lane: list[Callable[[Lane, bool, float], None]] = []  # type: ignore[type-arg]
+        self.on_lane: list[Callable[[Lane[Any], bool, float], None]] = []
         """Called with each lane that opens (True), or is gone (False)."""
-        self.reconnects = 0
+        self.reconnects: int = 0
         self._session = session
         self._endpoint = endpoint
         self._open_link = open_link

@@ -18,6 +18,7 @@ answers to what, and how sure we are of it, is the table
 :class:`pacifica_fast._mock_rules.Condition`. It matches no orders and delays nothing.
 
 Code that is not asyncio runs it in a thread: ``with MockExchange().in_thread() as exchange``.
+REST has a server of its own, :mod:`pacifica_fast.mock_rest`.
 """
 
 from __future__ import annotations
@@ -188,9 +189,9 @@ class MockExchange:
         self.errors_without_id = errors_without_id
         self.max_request_bytes = max_request_bytes
         self.clock_offset = 0
-        self.verified = 0  # signatures that verified
-        self.rejected = 0  # messages answered with an error
-        self.faults = Faults(self._send_to_all, self._cut)
+        self.verified: int = 0  # signatures that verified
+        self.rejected: int = 0  # messages answered with an error
+        self.faults: Faults = Faults(self._send_to_all, self._cut)
         self._host = host
         self._port = port
         self._on_message = on_message
@@ -271,6 +272,11 @@ class MockExchange:
         """Take that back."""
         self._on_loop(lambda: self._agents.get(account, set()).discard(agent))
 
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """The symbols traded, and their grids."""
+        return self._book.markets
+
     def orders(self, account: str) -> list[Order]:
         """Return the resting orders of ``account``, oldest first."""
         return self._on_loop(lambda: self._book.orders(account))
@@ -328,6 +334,31 @@ class MockExchange:
             return order
 
         return self._on_loop(fill)
+
+    def answer(self, operation: str, text: str, owner: str) -> dict[str, Any]:
+        """Carry out what did not come by websocket; return ``code``, and ``data`` or ``err``.
+
+        ``text`` is the JSON of its fields; ``owner`` the API key or address whose credits pay. Faults
+        that are about connections and replies do not apply.
+        """
+
+        def answer() -> dict[str, Any]:
+            received = Received(text, operation)
+            self._history.append(received)
+            reply: dict[str, Any]
+            try:
+                data = self._trade(self._credits_for(owner), operation, parse_json(text))
+                reply = {"code": 200, "data": data}
+            except Exception as error:
+                reply = _refused(error)
+            received.code, received.error = reply["code"], reply.get("err")
+            if received.code != 200:
+                self.rejected += 1
+            self._publish()
+            self._tell(received)
+            return reply
+
+        return self._on_loop(answer)
 
     # ----------------------------------------------------------------------- running
 
@@ -456,11 +487,13 @@ class MockExchange:
 
     def _credits_of(self, connection: ServerConnection) -> _Credits | None:
         """The allowance that a connection draws on: of its ``PF-API-KEY``, else of its address [K]."""
-        if self._quota is None:
-            return None
         headers = connection.request.headers if connection.request is not None else {}
         address, *_ = connection.remote_address or ("gone",)
-        owner = headers.get("PF-API-KEY") or f"address {address}"
+        return self._credits_for(headers.get("PF-API-KEY") or f"address {address}")
+
+    def _credits_for(self, owner: str) -> _Credits | None:
+        if self._quota is None:
+            return None
         if owner not in self._credits:
             self._credits[owner] = _Credits(self._quota, self._rate_window)
         return self._credits[owner]
@@ -535,12 +568,9 @@ class MockExchange:
                 raise Condition.UNKNOWN_METHOD.refusal("unknown method")
             request_id = read_id(parsed)
             received.operation, body = read_operation(parsed)
-            reply = {"code": 200, "data": self._trade(session, received.operation, body)}
-        except Refusal as refusal:
-            reply = {"code": refusal.code, "err": refusal.text}
-        except Exception:
-            _log.exception("a bug of the mock exchange")
-            reply = {"code": Condition.BROKEN.code, "err": Condition.BROKEN.text}
+            reply = {"code": 200, "data": self._trade(session.credits, received.operation, body)}
+        except Exception as error:
+            reply = _refused(error)
         received.code, received.error = reply["code"], reply.get("err")
         self._note(request_id, received.code)
         self._reply(session, reply, request_id, received.operation)
@@ -628,12 +658,12 @@ class MockExchange:
             self._send(session, _dumps({"channel": SNAPSHOT, "data": self._book.snapshot(account)}))
         return True
 
-    def _trade(self, session: _Session, operation: str, body: Any) -> dict[str, Any]:
+    def _trade(self, allowance: _Credits | None, operation: str, body: Any) -> dict[str, Any]:
         """Carry out one trading request and return the ``data`` of its answer.
 
         It is paid for first, whatever becomes of it: failed cancels are too [CCXT].
         """
-        if session.credits is not None and not session.credits.charge(COSTS.get(operation, COST)):
+        if allowance is not None and not allowance.charge(COSTS.get(operation, COST)):
             raise Condition.RATE_LIMITED.refusal()
         rejection = self.faults.rejection()
         if rejection is not None:
@@ -677,6 +707,14 @@ class MockExchange:
         if client_order_id is not None:
             result["client_order_id"] = client_order_id
         return result | {"symbol": fields["symbol"], "error": error}
+
+
+def _refused(error: Exception) -> dict[str, Any]:
+    """Code and text of an answer that is no; whatever is no refusal is a bug of ours, and logged."""
+    if isinstance(error, Refusal):
+        return {"code": error.code, "err": error.text}
+    _log.error("a bug of the mock exchange", exc_info=error)
+    return {"code": Condition.BROKEN.code, "err": Condition.BROKEN.text}
 
 
 def _check_path(connection: ServerConnection, request: Request) -> Response | None:

@@ -23,7 +23,7 @@ from pacifica_fast.status import ClockStatus, CreditStatus, Fates, LinkStatus, O
 
 __all__ = ["News"]
 
-logger = logging.getLogger("pacifica_fast")
+logger: logging.Logger = logging.getLogger("pacifica_fast")
 
 
 class News:

@@ -13,7 +13,7 @@ import threading
 import weakref
 from typing import Any, NamedTuple
 
-from pacifica_fast._sodium import PREPARED_SIGNING_POSSIBLE, ffi, lib
+from pacifica_fast._sodium import COMPILED, PREPARED_SIGNING_POSSIBLE, ffi, lib
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.keys import Keypair
 
@@ -51,9 +51,9 @@ class NoncePool:
     __slots__ = ("__weakref__", "_end", "_final", "handle")
 
     def __init__(self, keypair: Keypair, size: int, max_age: int) -> None:
-        if not PREPARED_SIGNING_POSSIBLE:
+        if COMPILED and not PREPARED_SIGNING_POSSIBLE:  # without C the pool stays empty, and counts
             raise InvalidRequest("prepared: PyNaCl's libsodium is a minimal build and cannot prepare nonces")
-        self.handle = ffi.new("pf_pool *")
+        self.handle: Any = ffi.new("pf_pool *")
         self._final = Stats()
         code = lib.pf_pool_make(self.handle, size, max_age, keypair._key)
         if code != 0:

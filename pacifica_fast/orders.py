@@ -18,14 +18,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-import orjson
-
+from pacifica_fast import _json
 from pacifica_fast.errors import OutcomeUnknown, Rejected
 from pacifica_fast.session import Lane, Pending, Truth
 
 __all__ = ["TRACK_TIMEOUT", "OrderTracker", "TrackedOrder"]
 
-logger = logging.getLogger("pacifica_fast.orders")
+logger: logging.Logger = logging.getLogger("pacifica_fast.orders")
 
 UPDATES = "account_order_updates"
 SNAPSHOT = "account_orders"
@@ -152,7 +151,7 @@ class OrderTracker:
 
     def _ask(self, lane: AnyLane, method: str, source: str) -> None:
         params = {"source": source, "account": self.account}
-        self.outbox.append((lane, orjson.dumps({"method": method, "params": params})))
+        self.outbox.append((lane, _json.dumps({"method": method, "params": params})))
 
     # Messages.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-import orjson
+from pacifica_fast import _json
 
 __all__ = ["DEPTH_MAX", "explain", "is_plain", "to_json"]
 
@@ -129,6 +129,6 @@ def to_json(value: object) -> bytes:
     than Python converts (4300, unless set otherwise).
     """
     try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
+        return _json.dumps(value)
+    except _json.JSONEncodeError:
         return json.dumps(value).encode()

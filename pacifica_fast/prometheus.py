@@ -41,8 +41,8 @@ try:
     )
     from prometheus_client.parser import text_string_to_metric_families
     from prometheus_client.registry import Collector
-except ImportError as error:
-    raise ImportError("metrics need prometheus_client: pip install 'pacifica-fast[metrics]'") from error
+except ImportError as _error:
+    raise ImportError("metrics need prometheus_client: pip install 'pacifica-fast[metrics]'") from _error
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -102,7 +102,7 @@ class Exporter:
         self._thread = thread
         host = f"[{address}]" if ":" in address else address
         self.port: int = server.server_port
-        self.url = f"http://{host}:{self.port}/metrics"
+        self.url: str = f"http://{host}:{self.port}/metrics"
 
     def close(self) -> None:
         """Stop listening."""

@@ -26,9 +26,8 @@ from json import dumps
 from types import MethodDescriptorType
 from typing import Any, Final
 
-from orjson import JSONEncodeError
-from orjson import dumps as _to_json
-
+from pacifica_fast._json import JSONEncodeError
+from pacifica_fast._json import dumps as _to_json
 from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 from pacifica_fast.canonical import canonicalize
 from pacifica_fast.errors import InvalidJSON
@@ -83,6 +82,25 @@ def _find_solders() -> type | None:
         return None
     _solders_sign, _solders_bytes, _solders_keypair = sign, to_bytes, found
     return found
+
+
+def sign_json(json: bytes, keypair: SupportsSignMessage) -> tuple[str, str] | None:
+    """Sign the canonical form of JSON, of any length; None if C refuses, or does not know the keypair.
+
+    Returns that form and the signature in base58. From :data:`LONG_INPUT` on, C gives up the GIL.
+    """
+    return _sign_long(json, keypair) if _is_known(keypair) else None
+
+
+def _is_known(keypair: SupportsSignMessage) -> bool:
+    """Whether it is exactly our ``Keypair`` or solders', with the ``sign_message`` it came with."""
+    kind = type(keypair)
+    if kind is Keypair:
+        return Keypair.sign_message is _own_sign
+    return (
+        kind is (_solders_keypair or _find_solders())
+        and getattr(_solders_keypair, "sign_message", None) is _solders_sign
+    )
 
 
 def _sign_long(json: bytes, keypair: SupportsSignMessage) -> tuple[str, str] | None:

@@ -19,9 +19,7 @@ from math import inf
 from time import time
 from typing import Any, Generic, TypeVar
 
-import orjson
-
-from pacifica_fast import ids
+from pacifica_fast import _json, ids
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, cost_of, is_cancel
 from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
@@ -39,7 +37,7 @@ from pacifica_fast.replies import (
 
 __all__ = ["PARTLY_SENT", "PING", "FateCounts", "Lane", "Pending", "Session", "Truth"]
 
-logger = logging.getLogger("pacifica_fast.session")
+logger: logging.Logger = logging.getLogger("pacifica_fast.session")
 
 PING = b'{"method":"ping"}'
 """Keeps a connection open: the exchange closes it after 60 s without a message sent."""
@@ -97,20 +95,20 @@ class Pending:
     )
 
     def __init__(self, number: int) -> None:
-        self.number = number
-        self.id = ids.text_of(number)
+        self.number: int = number
+        self.id: str = ids.text_of(number)
         self.renew: Callable[[Any], bool] | None = None
         """What a driver does, once, if the exchange will not have a signature made ahead of time:
         sign afresh, send under another id, and say whether that was possible."""
-        self.operation = "cancel_order"
+        self.operation: str = "cancel_order"
         self.order: int | str | None = None
         """The order id or client order id, of a cancel of one order."""
-        self.actions = 0
-        self.began = 0.0
+        self.actions: int = 0
+        self.began: float = 0.0
         """When it was decided, and built: kept if somebody asked for latencies, else 0."""
-        self.built = 0.0
-        self.sent_at = 0.0
-        self.settled_at = 0.0
+        self.built: float = 0.0
+        self.sent_at: float = 0.0
+        self.settled_at: float = 0.0
         self._outcome: Ack | Exception | None = None
         # The session's: when its time began, the lanes (bits) that may still bring a reply, and
         # the best of what the others brought.
@@ -176,12 +174,12 @@ class Lane(Generic[P]):
         self, session: Session[P], bit: int, heartbeat: float, pong_timeout: float, now: float
     ) -> None:
         self._session = session
-        self.bit = bit
-        self.heartbeat = heartbeat
-        self.pong_timeout = pong_timeout
+        self.bit: int = bit
+        self.heartbeat: float = heartbeat
+        self.pong_timeout: float = pong_timeout
         self.just_sent: deque[P] = deque()
         """What was sent and is not registered yet: that can wait until something happens."""
-        self.last_sent = now
+        self.last_sent: float = now
         self._asked_at = inf
         self._pinged_at = inf
 
@@ -312,12 +310,12 @@ class Session(Generic[P]):
         latency: Latency | None = None,
     ) -> None:
         self.timeout = timeout
-        self.budget = budget or Budget()
+        self.budget: Budget = budget or Budget()
         self.latency = latency
-        self.clock = clock or ExchangeClock()
+        self.clock: ExchangeClock = clock or ExchangeClock()
         self.heartbeat = heartbeat
         self.pong_timeout = pong_timeout
-        self.fates = FateCounts()
+        self.fates: FateCounts = FateCounts()
         self.late: deque[tuple[P, Ack | Exception]] = deque(maxlen=_UNKNOWN_KEPT)
         """Replies to requests that had ended as :class:`OutcomeUnknown`: for the driver to report."""
         self.keep_open = False
@@ -505,8 +503,8 @@ class Session(Generic[P]):
         self._register()
         lane.heard()
         try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            message = _json.loads(text)
+        except _json.JSONDecodeError:
             logger.warning("message is not JSON: %s", shown(text))
             return None
         if type(message) is not dict:

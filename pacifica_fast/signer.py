@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import MutableMapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, overload
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -42,6 +43,8 @@ _frame_client_order_id = lib.pf_frame_cancel_client_order_id
 _CORRECTION_MAX: int = lib.PF_CORRECTION_MAX
 # C templates point to the clock of their signer, and may outlive it, in a store of armed cancels.
 _clock_of_template: MutableMapping[Any, Any] = WeakKeyDictionary()
+_TIMESTAMP = '"timestamp":'
+_is_name = re.compile(r"[a-z0-9_]{1,64}").fullmatch
 _SIGNATURE_FIELDS = ("account", "signature", "timestamp", "expiry_window")
 
 
@@ -54,7 +57,7 @@ class Request:
     __slots__ = ("_operation", "text")
 
     def __init__(self, text: bytes) -> None:
-        self.text = text
+        self.text: bytes = text
         """Compact JSON, ASCII: ``{"id":"…","params":{"<operation>":{…}}}``."""
         self._operation: dict[str, Any] | None = None
 
@@ -252,12 +255,36 @@ class Signer:
 
     # Cancels: one C call each.
 
+    @overload
     def cancel_order(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> Request: ...
+
+    @overload
+    def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> Request: ...
+
+    def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
         request_id: str | UUID | None = None,
@@ -271,11 +298,33 @@ class Signer:
             self.cancel_order_text(symbol, order_id, client_order_id, timestamp, expiry_window, request_id)
         )
 
+    @overload
     def cancel_order_text(
         self,
         symbol: str,
-        order_id: int | None,
-        client_order_id: str | UUID | None,
+        order_id: int,
+        client_order_id: None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> bytes: ...
+
+    @overload
+    def cancel_order_text(
+        self,
+        symbol: str,
+        order_id: None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+        request_id: str | UUID | None = None,
+    ) -> bytes: ...
+
+    def cancel_order_text(
+        self,
+        symbol: str,
+        order_id: Any,
+        client_order_id: Any,
         timestamp: int | None = None,
         expiry_window: int | None = None,
         request_id: str | UUID | None = None,
@@ -309,11 +358,33 @@ class Signer:
         free.append(blank)
         return request
 
+    @overload
     def cancel_order_frame(
         self,
         symbol: str,
-        order_id: int | None,
-        client_order_id: str | UUID | None,
+        order_id: int,
+        client_order_id: None,
+        timestamp: int | None,
+        expiry_window: int | None,
+        number: int,
+    ) -> bytes: ...
+
+    @overload
+    def cancel_order_frame(
+        self,
+        symbol: str,
+        order_id: None,
+        client_order_id: str | UUID,
+        timestamp: int | None,
+        expiry_window: int | None,
+        number: int,
+    ) -> bytes: ...
+
+    def cancel_order_frame(
+        self,
+        symbol: str,
+        order_id: Any,
+        client_order_id: Any,
         timestamp: int | None,
         expiry_window: int | None,
         number: int,
@@ -430,8 +501,11 @@ class Signer:
             self.fail(n, "data")
         end = n >> 8
         text = ffi.buffer(out, end + (n & 255))[:].decode()
-        fields = json.loads(text[:end])
-        return Signed(text[:end], text[end:], fields["timestamp"], fields["expiry_window"])
+        message = text[:end]
+        if not when:  # it stands behind the data, and only the type behind it
+            when = int(message[message.rindex(_TIMESTAMP) + len(_TIMESTAMP) :].partition(",")[0])
+        window = self._window if expiry_window is None else expiry_window
+        return Signed(message, text[end:], when, window)
 
     def request(
         self,
@@ -512,7 +586,7 @@ class Signer:
             raise InvalidRequest(f"data: expected dict, got {type(data).__name__}")
         if not is_plain(data):
             raise InvalidRequest(explain(data))
-        if not 1 <= len(name) <= 64 or not all(c in "abcdefghijklmnopqrstuvwxyz0123456789_" for c in name):
+        if _is_name(name) is None:
             raise InvalidRequest(f"{field}: expected 1 to 64 lower-case letters, digits and underscores")
         window = self._window if expiry_window is None else _checked_ms("expiry_window", expiry_window)
         when = 0 if timestamp is None else _checked_ms("timestamp", timestamp)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 __all__ = ["SwitchAdvice", "eager_switching"]
 
-logger = logging.getLogger("pacifica_fast")
+logger: logging.Logger = logging.getLogger("pacifica_fast")
 
 EAGER = 1e-5  # s
 ADVISABLE = 1e-3  # s; from here on a busy thread costs more than everything else together

@@ -43,9 +43,9 @@ class TLS:
         self._write = self._object.write
         self._read_out = self._outgoing.read
         self._room = memoryview(bytearray(_RECORD_MAX))
-        self.established = False
+        self.established: bool = False
         """True once the handshake is complete."""
-        self.closed_by_peer = False
+        self.closed_by_peer: bool = False
         """True once the peer said, authenticated, that it sends no more."""
 
     def start(self) -> bytes:

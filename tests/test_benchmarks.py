@@ -6,6 +6,7 @@ No test here says how long anything takes.
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -41,6 +42,18 @@ def experiment(measure: Callable[[Recorder], None], rounds: int = 5, key: str = 
 def counting(recorder: Recorder) -> None:
     for number in recorder.rounds():
         recorder.save({"a": [float(number)]})
+
+
+@pytest.mark.parametrize(
+    "module", sorted(Path(command.__file__).parent.glob("*.py")), ids=lambda path: path.name
+)
+def test_imports_are_relative(module: Path) -> None:
+    """In a wheel they are pacifica_fast._benchmarks, and there is no benchmarks."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.append(node.module or "")
+        assert not [name for name in names if name.partition(".")[0] == "benchmarks"]
 
 
 class WellFormed(HTMLParser):

@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from observed import ACCOUNT, Bot, a_latency, a_status, statuses
 
@@ -145,7 +145,6 @@ def test_a_bot_that_goes_away_and_comes_back() -> None:
     assert len(texts) == 4  # one client began, one is gone
 
 
-@settings(deadline=None)
 @given(
     st.lists(statuses, max_size=3),
     st.integers(1, 200),

@@ -181,6 +181,7 @@ def test_our_clock_is_set(step: float, caplog: pytest.LogCaptureFixture) -> None
     assert clock.correction() in (697, 698, 699)
     with caplog.at_level(logging.WARNING, "pacifica_fast.clock"):
         clock.tick(now + 1, after.wall(now + 1))
+        clock.tick(now + 1.1, after.wall(now + 1.1))  # a step ahead is believed when it is read again
     assert "our clock was set" in caplog.text
     assert (clock.offset, clock.correction()) == (None, 0)
     now = after.exchange(clock, now + 2, 0.1, 0.1)  # worse than what was thrown away
@@ -190,13 +191,29 @@ def test_our_clock_is_set(step: float, caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_machine_was_asleep() -> None:
-    """The monotonic clock stood still, the wall clock is right again: seen with the next reply."""
+    """The monotonic clock stood still, the wall clock is right again: seen with the next two replies."""
     world, clock = World(offset=700), ExchangeClock(correct=True)
     now = world.exchange(clock, 0, 0.001, 0.001)
     awake = World(offset=700, start=START + 60_000)
+    now = awake.exchange(clock, now + 1, 0.001, 0.001)
     now = awake.exchange(clock, now + 1, 0.020, 0.020)
     assert clock.round_trip == pytest.approx(40)
     check_bound(clock, awake, now)
+
+
+@pytest.mark.parametrize("late", [0.06, 0.3, 5.0])
+def test_a_wall_clock_read_late_is_no_step(late: float, caplog: pytest.LogCaptureFixture) -> None:
+    """A thread that loses its turn between the two readings, twice on end and not for equally long."""
+    world, clock = World(offset=700), ExchangeClock(correct=True)
+    now = world.exchange(clock, 0, 0.001, 0.001)
+    known = clock.correction()
+    with caplog.at_level(logging.WARNING, "pacifica_fast.clock"):
+        clock.tick(now, world.wall(now + late))
+        clock.sample(int(world.wall(now)) + 700, now, now + 0.002, world.wall(now + 0.002 + 2 * late))
+        assert clock.correction() == known
+        clock.tick(now + 1, world.wall(now + 1))
+    assert not caplog.records
+    assert clock.correction() in (known - 1, known)
 
 
 def test_the_servers_clock_is_set() -> None:

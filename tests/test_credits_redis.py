@@ -27,7 +27,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -396,7 +396,7 @@ def walk(url: str, redis: Redis, steps: list[tuple[str, int, int]]) -> float:
 any_step = st.tuples(st.sampled_from(STEPS + RARE_STEPS), st.integers(0, BOTS - 1), st.integers(0, 9))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(steps=st.lists(any_step, max_size=60))
 @example(steps=[("Redis forgets", 0, 0), ("ask", 2, 0)])
 def test_together_they_never_hold_more_than_there_is(

@@ -12,6 +12,7 @@ NOT_LOADED = (
     "importlib.metadata",
     "pacifica_fast.cli",
     "pacifica_fast.demo",
+    "pacifica_fast.integrations",
     "pacifica_fast.mock_exchange",
     "pacifica_fast.session",
     "pacifica_fast.tls",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,15 @@ def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, name: str)
         _interpreter.refuse_subinterpreters()
     here.get_current = here.get_main
     _interpreter.refuse_subinterpreters()
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="CPython has its GIL here")
+def test_a_free_threaded_python_enables_the_gil() -> None:
+    code, output, errors = run_python(
+        "-c", "import pacifica_fast, sys; print(sys._is_gil_enabled())", seconds=60
+    )
+    assert (code, output.strip()) == (0, "True")
+    assert "has been enabled to load module" in errors
 
 
 def test_where_nothing_can_tell_it_is_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -733,6 +733,7 @@ def slot_of(keypair: Keypair) -> bytes:
     return bytes(ffi.buffer(ffi.cast("char *", keypair._key.slot), 256))
 
 
+@pytest.mark.core
 def test_close() -> None:
     keypair = Keypair.from_seed(SEED)
     assert not keypair.closed
@@ -757,6 +758,7 @@ def test_leaving_the_context_closes() -> None:
     assert keypair.closed
 
 
+@pytest.mark.core
 def test_a_closed_key_does_not_sign_with_its_successor() -> None:
     first = Keypair.from_seed(SEED)
     first.close()
@@ -769,6 +771,7 @@ def test_a_closed_key_does_not_sign_with_its_successor() -> None:
     second.close()
 
 
+@pytest.mark.core
 def test_forgetting_wipes() -> None:
     keypair = Keypair.from_seed(SEED)
     address = int(ffi.cast("uintptr_t", keypair._key.slot))
@@ -777,6 +780,7 @@ def test_forgetting_wipes() -> None:
     assert bytes(ffi.buffer(ffi.cast("char *", address), 256)) == bytes(256)
 
 
+@pytest.mark.core
 def test_many_keys_made_and_dropped() -> None:
     mapped = ffi.new("size_t *")
     unlocked = ffi.new("size_t *")
@@ -795,6 +799,7 @@ def test_many_keys_at_once() -> None:
         check_is(keypair, seed)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("size", [100, 100_000])
 def test_close_while_threads_sign(size: int) -> None:
     """Every call returns the right signature or says that the key is closed."""
@@ -830,6 +835,7 @@ def test_close_while_threads_sign(size: int) -> None:
         sys.setswitchinterval(before)
 
 
+@pytest.mark.core
 def test_close_from_many_threads() -> None:
     for _ in range(50):
         keypair = Keypair.from_seed(SEED)
@@ -861,6 +867,7 @@ def test_every_failure_of_the_core_is_told(
         Keypair.from_seed(SEED).sign_message(b"message")
 
 
+@pytest.mark.core
 def test_every_close_waits_for_calls_in_flight() -> None:
     """Not only the first: whoever has called close() may rely on the key being gone."""
     message = b"m" * (32 << 20)
@@ -901,6 +908,7 @@ atexit.register(weakref.finalize._exitfunc)
 """
 
 
+@pytest.mark.core
 def test_wiped_at_exit() -> None:
     done = subprocess.run(
         [sys.executable, "-c", AT_EXIT], check=True, capture_output=True, text=True, timeout=60
@@ -931,6 +939,7 @@ def in_child(check: Callable[[], Any]) -> Any:
     return done["result"]
 
 
+@pytest.mark.core
 def test_a_key_does_not_cross_a_fork() -> None:
     keypair = Keypair.from_seed(SEED)
     signer = Signer(keypair)

@@ -41,7 +41,7 @@ def test_each_stage_is_what_it_is_called() -> None:
             assert getattr(stage, name) == pytest.approx(us, rel=0.01)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=500))
 def test_percentiles_are_within_one_per_cent(seconds: list[float]) -> None:
     latency = Latency()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pacifica_fast import links as links_module
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import Endpoint
 from pacifica_fast.errors import ConnectionFailed, NotSent
@@ -339,6 +340,30 @@ def test_one_of_two_links_is_enough(trouble: str, which: int) -> None:
     assert (len(bad.frames), len(good.frames)) == (0, 2)
     driver.links.lost(good, "gone", 50.0)
     assert pending.done
+
+
+def test_many_are_masked_once_for_each_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[bytes] = []
+
+    def noted(frames: bytes) -> bytes:
+        masked.append(masked_anew(frames))
+        return masked[-1]
+
+    monkeypatch.setattr(links_module, "masked_anew", noted)
+    driver, first = opened(links=2)
+    second = driver.open(1, 0.1)
+    pair = driver.links.use
+    assert isinstance(pair, Pair)
+    frames = frame_of(b'{"method":"ping"}') * 2
+    pair.put_many(frames, [driver.session.take(), driver.session.take()], [0, len(frames) // 2])
+    assert first.frames == [frames]
+    assert second.frames == masked
+    assert len(masked) == 1
+    assert masked[0] != frames
+    first.ready = False
+    pair.put_many(frames, [driver.session.take(), driver.session.take()], [0, len(frames) // 2])
+    assert second.frames[1:] == [frames]
+    assert len(masked) == 1
 
 
 def test_two_links_that_both_refuse() -> None:

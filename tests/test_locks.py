@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from proof.locks import EXTRAS, FOLDER, NAMES, OPTIONAL, check, load, read
+from proof.locks import EXTRAS, FOLDER, NAMES, OPTIONAL, PEERS, check, load, read
 
 DIGEST = "0" * 64
 PROJECT: dict[str, Any] = {
@@ -46,7 +46,7 @@ def test_there_is_no_other_file() -> None:
 
 def test_every_extra_is_in_a_file() -> None:
     pyproject, _ = load()
-    assert pyproject["project"]["optional-dependencies"].keys() == {*OPTIONAL, *EXTRAS}
+    assert pyproject["project"]["optional-dependencies"].keys() == {*OPTIONAL, *EXTRAS, *PEERS}
 
 
 def test_ours_name_no_address() -> None:

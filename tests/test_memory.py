@@ -25,7 +25,10 @@ from memory.scan import Mapping, core_mappings, cores_are_plain_files, mappings,
 
 from pacifica_fast import reference
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/PID/mem")
+pytestmark = [
+    pytest.mark.core,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/PID/mem"),
+]
 
 TESTS = Path(__file__).parent
 KEPT_APART = {"dd", "wf"}  # not dumped, wiped on fork

@@ -1453,7 +1453,7 @@ def replies(exchange: MockExchange, *messages: str | bytes) -> list[dict[str, An
         return heard
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=JSON)
 @pytest.mark.usefixtures("_no_complaints")
 def test_any_json(threaded: MockExchange, message: Any) -> None:
@@ -1465,7 +1465,7 @@ def test_any_json(threaded: MockExchange, message: Any) -> None:
         assert reply["code"] == 400 or reply["channel"] in ("subscribe", "unsubscribe")
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     operation=st.sampled_from([*FULL]),
     name=st.sampled_from([*INSTEAD, "signature", "timestamp"]),
@@ -1491,7 +1491,7 @@ def test_anything_in_any_field(
         assert reply["code"] in (400, 401, 402)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=st.text() | st.binary(max_size=300))
 @pytest.mark.usefixtures("_no_complaints")
 def test_any_message(threaded: MockExchange, message: str | bytes) -> None:

@@ -24,6 +24,8 @@ from nacl.signing import VerifyKey
 from pacifica_fast import InvalidRequest, KeyClosed, Keypair, Request, Signer, b58decode, reference
 from pacifica_fast.nonces import NONCES_MAX, NoncePool, Stats
 
+pytestmark = pytest.mark.core
+
 SEED = bytes(range(32))
 CLIENT_ID = "79f948fd-7556-4066-a128-083f3ea49322"
 PATIENCE = 20.0  # s

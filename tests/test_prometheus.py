@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from observed import ACCOUNT, Bot, a_status, statuses
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -106,7 +106,6 @@ def test_a_real_client() -> None:
     assert status.account == keypair.pubkey()
 
 
-@settings(deadline=None)
 @given(statuses, statuses)
 def test_what_is_read_is_what_was_served(one: Status, other: Status) -> None:
     text = exposition(Bot(one), Bot(other)).decode()

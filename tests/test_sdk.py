@@ -490,22 +490,22 @@ class TestNoDifference:
     """hypothesis finds no input on which the fast module and the reference differ."""
 
     @given(plain_headers, plain_values)
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     def test_plain(self, header: Any, payload: Any) -> None:
         assert_no_difference(header, payload)
 
     @given(plain_headers, odd_values)
-    @settings(deadline=None, max_examples=400)
+    @settings(max_examples=400)
     def test_odd_payloads(self, header: Any, payload: Any) -> None:
         assert_no_difference(header, payload)
 
     @given(odd_headers, plain_values | odd_values)
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     def test_odd_headers(self, header: Any, payload: Any) -> None:
         assert_no_difference(header, payload)
 
     @given(rings, st.booleans())
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     def test_rings(self, payload: Any, in_header: bool) -> None:
         header = {**HEADER, "extra": payload} if in_header else HEADER
         assert_no_difference(header, payload)

@@ -993,7 +993,7 @@ def test_corrected_clock(correction: int) -> None:
 def test_frames_are_corrected_too() -> None:
     corrected, plain = Signer(keypair), Signer(keypair)
     corrected.clock_correction = -DAY
-    orders: list[tuple[int | None, str | None]] = [(7, None), (None, CLIENT_ID)]
+    orders: list[tuple[Any, Any]] = [(7, None), (None, CLIENT_ID)]
     for order_id, client_id in orders:
         before = now_ms()
         timestamps = []

@@ -16,6 +16,8 @@ import pytest
 from pacifica_fast import Keypair, _sodium
 from pacifica_fast._sodium import ffi, lib
 
+pytestmark = pytest.mark.core
+
 pynacl: Any = importlib.import_module("nacl._sodium")
 
 TYPES = {name: c_type for name, (c_type, _) in (_sodium._SIGNING | _sodium._PREPARED).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from math import inf
 
 import pytest
@@ -70,20 +71,23 @@ def test_flooded_no_longer() -> None:
     assert not stall.goes_on(10.001, 10.001, [link])
 
 
-# A child sends cancels and then does nothing at all, not even let the reader run, for three times as long as
-# it gives a reply; meanwhile all of them come.
+# A child sends cancels and then does nothing at all, not even let the reader run, for longer than it gives a
+# reply; meanwhile all of them come. However slow the machine: it is told when to go on.
 
 CANCELS = 4000  # more replies than a receive buffer holds: the rest waits on the other side
+TIMEOUT = 2.0  # s
+STILL = "ctypes.PyDLL(None).read(0, ctypes.create_string_buffer(1), 1)"  # with the GIL, until stdin ends
 
 ASYNCIO = f"""
-import asyncio, sys, time
+import asyncio, ctypes, sys
 from pacifica_fast import Keypair, Signer
 from pacifica_fast.asyncio import connect
 
 async def main():
-    async with connect(Signer(Keypair.generate()), url=sys.argv[1], timeout=0.5, pong_timeout=0.2) as client:
+    signer = Signer(Keypair.generate())
+    async with connect(signer, url=sys.argv[1], timeout={TIMEOUT}, pong_timeout=0.2) as client:
         pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range({CANCELS})]
-        time.sleep(1.5)
+        {STILL}
         await asyncio.wait([asyncio.ensure_future(wait(pending)) for pending in pendings])
         print(client.fates.rejected, client.fates.unknown, client.status().reconnects)
 
@@ -102,10 +106,9 @@ import ctypes, sys
 from pacifica_fast import Keypair, Signer
 from pacifica_fast.sync import connect
 
-with connect(Signer(Keypair.generate()), url=sys.argv[1], timeout=0.5, pong_timeout=0.2) as client:
+with connect(Signer(Keypair.generate()), url=sys.argv[1], timeout={TIMEOUT}, pong_timeout=0.2) as client:
     pendings = [client.cancel_order_nowait("BTC", order_id=n) for n in range({CANCELS})]
-    ctypes.PyDLL(None).usleep(900_000)  # with the GIL
-    ctypes.PyDLL(None).usleep(600_000)
+    {STILL}
     for pending in pendings:
         try:
             pending.result()
@@ -121,9 +124,12 @@ def test_replies_that_waited_in_the_socket_count(client: str) -> None:
     if client == "uvloop":
         pytest.importorskip("uvloop")
     with MockExchange(quota=None).in_thread() as exchange:
-        child = subprocess.run(
-            [sys.executable, "-c", RUN[client], exchange.url], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", RUN[client], exchange.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            while exchange.verified < CANCELS and child.poll() is None:
+                time.sleep(0.01)
+            time.sleep(1.25 * TIMEOUT)
+            printed, _ = child.communicate()
         assert exchange.verified == CANCELS
-    rejected, unknown, reconnects = map(int, child.stdout.split())
+    rejected, unknown, reconnects = map(int, printed.split())
     assert (rejected, unknown, reconnects) == (CANCELS, 0, 0)

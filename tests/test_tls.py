@@ -72,7 +72,7 @@ def test_both_ways(version: ssl.TLSVersion) -> None:
 
 
 @given(st.binary(max_size=50_000), st.lists(st.integers(1, 5000), min_size=1, max_size=20))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_records_cut_anywhere(message: bytes, cuts: list[int]) -> None:
     client, server = connected()
     wire = server.send(message) if message else b""

@@ -101,7 +101,7 @@ LLVMFuzzerTestOneInput( const uint8_t *data, size_t size ) {
   }
   size_t const room  = (size_t)fuzz_number( &input, 2 );
   size_t const many  = (size_t)fuzz_number( &input, 2 );
-  size_t const times = many % 256 || input.left < 100 ? 1 : 1 + many / 256 * 3;
+  size_t const times = many % 256 || input.left < 150 ? 1 : 1 + many / 256 * 3;
   for( size_t i = 0; i < PF_MASK_SZ; i++ ) {
     mask[i] = (uint8_t)fuzz_number( &input, 1 );
   }

@@ -251,12 +251,50 @@ test_refused_templates( void ) {
   CHECK( make( &t, PF_CANCEL_ORDER, ACCOUNT, "\",\"x\":\"", "BTC", 0, 1 ) == PF_ERR_ARGUMENT );
   for( unsigned c = 0; c < 256; c++ ) {
     int const plain = c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
-    snprintf( text, sizeof( text ), "BTC" );
-    text[1] = (char)c;
-    CHECK( pf_template_make( &t, PF_CANCEL_ORDER, &key, NULL, ACCOUNT, len_of( ACCOUNT ), "", 0, text, 3, 0,
-                             1 ) == ( plain ? PF_OK : PF_ERR_ARGUMENT ) );
+    for( size_t at = 0; at < 3; at++ ) {
+      snprintf( text, sizeof( text ), "BTC" );
+      text[at] = (char)c;
+      CHECK( pf_template_make( &t, PF_CANCEL_ORDER, &key, NULL, ACCOUNT, len_of( ACCOUNT ), "", 0, text, 3, 0,
+                               1 ) == ( plain ? PF_OK : PF_ERR_ARGUMENT ) );
+    }
   }
   CHECK( atomic_load( &fake_signatures ) == before );
+}
+
+/* Of what stood in a template's place before, nothing is left. */
+
+static void
+test_templates_are_whole( void ) {
+  for( int kind = PF_CANCEL_ORDER; kind <= PF_OPERATION; kind++ ) {
+    pf_template t[2];
+    memset( &t[0], 0, sizeof( t[0] ) );
+    memset( &t[1], 0xa5, sizeof( t[1] ) );
+    for( size_t i = 0; i < 2; i++ ) {
+      CHECK( make( &t[i], kind, ACCOUNT, "", kind == PF_OPERATION ? "" : "BTC", 0, 1 ) == PF_OK );
+    }
+    CHECK( memcmp( &t[0], &t[1], sizeof( t[0] ) ) == 0 );
+    CHECK( t[0].pool.place == NULL && t[0].pool.generation == 0 );
+    CHECK( check_all_zero( t[0].head + t[0].head_len, sizeof( t[0].head ) - t[0].head_len ) );
+  }
+}
+
+/* A blank: the same request, with an id of its own. */
+
+static void
+test_blanks( void ) {
+  pf_template t;
+  char        out[PF_REQUEST_MAX];
+  char        same[PF_REQUEST_MAX];
+  uint64_t    number;
+  CHECK( make( &t, PF_CANCEL_ORDER, ACCOUNT, "", "BTC", 0, 5000 ) == PF_OK );
+  CHECK( pf_id_reserve( &number, 1 ) == PF_OK );
+  pf_blank const blank = { &t, out, sizeof( out ) };
+  int64_t const  len   = pf_blank_order_id( &blank, 42069, 1749223343149 );
+  CHECK( pf_id_reserve( &number, 1 ) == PF_OK );
+  CHECK( pf_cancel_order_id( same, sizeof( same ), &t, 42069, 1749223343149, number - 1, NULL, 0 ) == len );
+  CHECK( memcmp( out, same, (size_t)len ) == 0 ); /* it took the number between, and no other */
+  pf_blank const small = { &t, out, (size_t)len - 1 };
+  CHECK( pf_blank_order_id( &small, 42069, 1749223343149 ) == PF_ERR_CAPACITY );
 }
 
 static void
@@ -484,6 +522,8 @@ main( void ) {
   test_batches( &longest );
   test_batches( &shortest );
   test_refused_templates();
+  test_templates_are_whole();
+  test_blanks();
   test_is_uuid();
   test_refused_calls();
   test_ids();

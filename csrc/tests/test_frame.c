@@ -127,6 +127,9 @@ test_again( void ) {
     CHECK( pf_frame_again( again, CAP, frames, total ) == PF_ERR_ARGUMENT );
     frames[0] = (char)( frames[0] ^ 1 << bit );
   }
+  frames[1] = (char)( frames[1] ^ 0x80 ); /* not masked */
+  CHECK( pf_frame_again( again, CAP, frames, total ) == PF_ERR_ARGUMENT );
+  frames[1] = (char)( frames[1] ^ 0x80 );
   CHECK( again[0] == 0x5a );
   static uint8_t const endless[] = { 0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                                      0xff, 0xff, 1,    2,    3,    4,    5 };

@@ -6,6 +6,7 @@
 #include "pf_gate.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 #define THREADS 8
@@ -192,6 +193,44 @@ test_races( void ) {
   }
 }
 
+/* Calls that come and go while it is shut: it is shut for good, and none of
+   them is left behind. */
+
+static void *
+come_and_go( void *unused ) {
+  while( !atomic_load( &stop ) ) {
+    if( pf_gate_enter( &shared, 7 ) ) {
+      CHECK( pf_gate_leave( &shared, 7 ) );
+    } else {
+      (void)sched_yield();
+    }
+  }
+  return unused;
+}
+
+static void
+test_shut_among_calls( void ) {
+  pthread_t threads[2];
+  atomic_store( &stop, 0 );
+  for( size_t i = 0; i < 2; i++ ) {
+    CHECK( pthread_create( &threads[i], NULL, come_and_go, NULL ) == 0 );
+  }
+  for( size_t i = 0; i < ROUNDS; i++ ) {
+    CHECK( pf_gate_take( &shared, 7 ) );
+    CHECK( pf_gate_open( &shared, 7 ) );
+    for( int unused = 0; unused < 200; unused++ ) { /* calls go on, on other processors */
+      (void)atomic_load( &shared.word );
+    }
+    CHECK( pf_gate_shut( &shared, 7 ) == PF_OK );
+    CHECK( atomic_load( &shared.word ) == ( (uint64_t)7 << PF_GATE_GENERATION_SHIFT | PF_GATE_CLOSING ) );
+    pf_gate_free( &shared );
+  }
+  atomic_store( &stop, 1 );
+  for( size_t i = 0; i < 2; i++ ) {
+    CHECK( pthread_join( threads[i], NULL ) == 0 );
+  }
+}
+
 int
 main( void ) {
   test_life();
@@ -200,6 +239,7 @@ main( void ) {
   test_taken_away();
   test_shutting_waits();
   test_races();
+  test_shut_among_calls();
   puts( "test_gate: ok" );
   return 0;
 }

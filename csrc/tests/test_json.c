@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "../pf_json.h"
+#include "../pf_json_sort.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,7 @@ test_strings( void ) {
   EXPECT( "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\\"\\\\/\\b\\f\\n\\r\\t\"" );
   EXPECT( "\"\\u0041\\u0022\\u005c\\u002F\\u0008\\u0009\\u000A\\u000b\\u000C\\u000D\"",
           "\"A\\\"\\\\/\\b\\t\\n\\u000b\\f\\r\"" );
+  EXPECT( "\"\\u0020\\u0021\\u007e\"", "\" !~\"" );
   EXPECT( "\"\\u0000\\u001F\\u007f\x7f ~\"", "\"\\u0000\\u001f\\u007f\\u007f ~\"" );
   EXPECT( "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\"", "\"\\u0080\\u07ff\\u0800\\uffff\"" );
   EXPECT( "\"\xed\x9f\xbf\xee\x80\x80\xef\xbb\xbf\"", "\"\\ud7ff\\ue000\\ufeff\"" );
@@ -141,11 +143,56 @@ test_sorting( void ) {
   EXPECT( "{\"123456\xc3\xa9z\":1,\"123456\xc3\xa9"
           "a\":2,\"123456\\u00e8z\":3,\"123456z\":4}",
           "{\"123456z\":4,\"123456\\u00e8z\":3,\"123456\\u00e9a\":2,\"123456\\u00e9z\":1}" );
+  /* What is no pair is not joined, however near it comes. */
+  EXPECT(
+      "{\"\\ue000\":1,\"\\udc00\\udc01\":2,\"\\udc00\\ud800\":3,\"\\udbff\\ue000\":4,\"\\ud800\\ue000\":5}",
+      "{\"\\ud800\\ue000\":5,\"\\udbff\\ue000\":4,\"\\udc00\\ud800\":3,\"\\udc00\\udc01\":2,\"\\ue000\":1}" );
+  EXPECT( "{\"B\":1,\"\\u0041\\udc00\":2,\"\\ud83dz\":3,\"\\ud83dxude00\":4,\"\\ud83d\\nude00\":5}",
+          "{\"A\\udc00\":2,\"B\":1,\"\\ud83d\\nude00\":5,\"\\ud83dxude00\":4,\"\\ud83dz\":3}" );
   /* Raw surrogates are not joined, neither with each other nor with an
      escape; so these are four keys. */
   expect( TEXT( "{\"\\ud83d\\ude00\":1,\"\xed\xa0\xbd\xed\xb8\x80\":2}" ), 1,
           TEXT( "{\"\\ud83d\\ude00\":2,\"\\ud83d\\ude00\":1}" ) );
   refuse( TEXT( "{\"\xed\xa0\xbd\\ude00\":1,\"\\ud83d\xed\xb8\x80\":2}" ), 1, PF_ERR_JSON_DUPLICATE, 15 );
+}
+
+/* Text that all keys have in common is skipped in whole characters: what
+   stands before it, and what they differ in, must not matter. */
+
+#define PAIR "\\ud83d\\ude00"
+#define RAW "\xf0\x9f\x98\x80"
+
+static void
+test_sorting_after_common_text( void ) {
+  EXPECT( "{\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1,\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2}",
+          "{\"" PAIR PAIR "xxxxxx\\ud83d\\uffff\":2,\"" PAIR PAIR "xxxxxx\\ud83d\\ude00\":1}" );
+  EXPECT( "{\"1234567" RAW RAW RAW RAW RAW RAW "\xf0\x9f\x98\xa0\\n\":1,"
+          "\"1234567" RAW RAW RAW RAW RAW       RAW "\xf0\x9f\x98\x80\\n\":2}",
+          "{\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude00\\n\":2,"
+          "\"1234567" PAIR PAIR PAIR PAIR PAIR PAIR "\\ud83d\\ude20\\n\":1}" );
+}
+
+/* Several groups of keys, each with much in common, among keys that stand alone. */
+
+static void
+test_sorting_groups( void ) {
+  static const char common[] = "what the keys of a group have in common, and it is long";
+  char              text[4096];
+  char              wanted[4096];
+  size_t            len      = 0;
+  size_t            len_want = 0;
+  for( size_t i = 0; i < 25; i++ ) {
+    size_t const   k      = i * 7 % 25;
+    unsigned const number = (unsigned)( k % 5 );
+    char const     letter = (char)( 'a' + k / 5 );
+    len += (size_t)snprintf( text + len, sizeof( text ) - len, "%c\"%c%s%u\":%zu", i ? ',' : '{', letter,
+                             common, number, k );
+    len_want += (size_t)snprintf( wanted + len_want, sizeof( wanted ) - len_want, "%c\"%c%s%zu\":%zu",
+                                  i ? ',' : '{', (char)( 'a' + i / 5 ), common, i % 5, i );
+  }
+  text[len++]        = '}';
+  wanted[len_want++] = '}';
+  expect( text, len, 0, wanted, len_want );
 }
 
 /* A pair of escapes that begins where the common text of two keys ends,
@@ -170,11 +217,119 @@ test_sorting_split_pair( void ) {
   }
 }
 
+/* Code points on both sides of every border of UTF-8, of escapes and of
+   surrogates: each before the next few, raw and escaped, wherever in a chunk
+   it stands, near the end of the text and far from it.  What is raw in one
+   key and escaped in another is twice the same key. */
+
+static uint32_t const points[] = {
+    0,       1,       0x1f,    0x20,    0x21,    0x23,     0x5b,     0x5d,    0x7e,    0x7f,
+    0x80,    0x81,    0xbf,    0xc0,    0x13f,   0x140,    0x7bf,    0x7c0,   0x7ff,   0x800,
+    0x801,   0x83f,   0x840,   0xfff,   0x1000,  0x1001,   0xd7ff,   0xd800,  0xdbff,  0xdc00,
+    0xdfff,  0xe000,  0xfffe,  0xffff,  0x10000, 0x10001,  0x1003f,  0x10040, 0x10fff, 0x11000,
+    0x3ffff, 0x40000, 0x7ffff, 0x80000, 0xfffff, 0x100000, 0x10ffff,
+};
+#define POINTS ( sizeof( points ) / sizeof( points[0] ) )
+
+static size_t
+put_point( char *at, uint32_t c, int escaped ) {
+  if( escaped || c < 0x20 ) {
+    return c < 0x10000 ? (size_t)sprintf( at, "\\u%04x", (unsigned)c )
+                       : (size_t)sprintf( at, "\\u%04x\\u%04X", (unsigned)( 0xd7c0 + ( c >> 10 ) ),
+                                          (unsigned)( 0xdc00 + ( c & 0x3ff ) ) );
+  }
+  if( c < 0x80 ) {
+    at[0] = (char)c;
+    return 1;
+  }
+  size_t const   more  = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  unsigned const first = more == 1 ? 0xc0 : more == 2 ? 0xe0 : 0xf0;
+  at[0]                = (char)( first | c >> 6 * more );
+  for( size_t i = 1; i <= more; i++ ) {
+    at[i] = (char)( 0x80 | ( c >> 6 * ( more - i ) & 0x3f ) );
+  }
+  return 1 + more;
+}
+
+/* put_key writes a key: so many x, the point, and the tail. */
+
+static size_t
+put_key( char *at, size_t before, uint32_t point, int escaped, const char *tail ) {
+  size_t len = 0;
+  at[len++]  = '"';
+  memset( at + len, 'x', before );
+  len += before;
+  len += put_point( at + len, point, escaped );
+  len += (size_t)sprintf( at + len, "%s\"", tail );
+  return len;
+}
+
+static void
+check_order( size_t before, uint32_t low, uint32_t high, unsigned forms, size_t space ) {
+  static char text[256];
+  static char wanted[512];
+  size_t      position;
+  size_t      len      = 0;
+  size_t      len_want = 0;
+  char const *low_tail = forms & 4 ? "zz" : "";
+  text[len++]          = '{';
+  len += put_key( text + len, before, high, (int)( forms & 1 ), forms & 8 ? "a" : "" );
+  len += (size_t)sprintf( text + len, ":2," );
+  size_t const low_at = len;
+  len += put_key( text + len, before, low, (int)( forms & 2 ), low_tail );
+  size_t const low_len = len - low_at;
+  len += (size_t)sprintf( text + len, ":1}%*s", (int)space, "" );
+
+  wanted[len_want++] = '{';
+  int64_t n          = canonical( out, text + low_at, low_len, 1, &position );
+  CHECK( n > 0 );
+  memcpy( wanted + len_want, out, (size_t)n );
+  len_want += (size_t)n;
+  len_want += (size_t)sprintf( wanted + len_want, ":1," );
+  n = canonical( out, text + 1, low_at - 4, 1, &position );
+  CHECK( n > 0 );
+  memcpy( wanted + len_want, out, (size_t)n );
+  len_want += (size_t)n;
+  len_want += (size_t)sprintf( wanted + len_want, ":2}" );
+  expect( text, len, 1, wanted, len_want );
+}
+
+static void
+check_twice( size_t before, uint32_t point, unsigned forms, size_t space ) {
+  static char text[256];
+  size_t      len  = 0;
+  char const *tail = forms & 4 ? "zz" : "";
+  text[len++]      = '{';
+  len += put_key( text + len, before, point, (int)( forms & 1 ), tail );
+  len += (size_t)sprintf( text + len, ":1," );
+  size_t const second = len;
+  len += put_key( text + len, before, point, (int)( forms & 2 ), tail );
+  len += (size_t)sprintf( text + len, ":2}%*s", (int)space, "" );
+  refuse( text, len, 1, PF_ERR_JSON_DUPLICATE, second );
+}
+
+static void
+test_sorting_points( void ) {
+  for( size_t i = 0; i < POINTS; i++ ) {
+    for( size_t before = 0; before < 15; before++ ) {
+      for( unsigned forms = 0; forms < 16; forms++ ) {
+        size_t const space = before % 2 ? 20 : 0;
+        for( size_t k = i + 1; k < POINTS && k <= i + 2; k++ ) {
+          check_order( before, points[i], points[k], forms, space );
+        }
+        check_twice( before, points[i], forms, 20 - space );
+      }
+    }
+  }
+}
+
 /* count keys of one prefix in an order that is far from theirs. */
+
+#define OUTER "{\"first\":1,\"second\":2,\"third\":"
 
 static void
 test_sorting_many( size_t count, const char *prefix ) {
-  size_t const max      = count * ( strlen( prefix ) + 16 ) + 2;
+  size_t const max      = count * ( strlen( prefix ) + 16 ) + sizeof( OUTER ) + 2;
   char *const  text     = allocate( max );
   char *const  wanted   = allocate( max );
   char *const  got      = allocate( max );
@@ -192,6 +347,17 @@ test_sorting_many( size_t count, const char *prefix ) {
   wanted[len_want++] = '}';
   CHECK( canonical( got, text, len, 0, &position ) == (int64_t)len_want );
   CHECK( memcmp( got, wanted, len_want ) == 0 );
+
+  /* The same inside of another, of which members wait to be sorted. */
+  size_t const outer = strlen( OUTER );
+  memmove( text + outer, text, len );
+  memmove( wanted + outer, wanted, len_want );
+  memcpy( text, OUTER, outer );
+  memcpy( wanted, OUTER, outer );
+  text[outer + len++]        = '}';
+  wanted[outer + len_want++] = '}';
+  CHECK( canonical( got, text, outer + len, 0, &position ) == (int64_t)( outer + len_want ) );
+  CHECK( memcmp( got, wanted, outer + len_want ) == 0 );
   free( text );
   free( wanted );
   free( got );
@@ -230,6 +396,7 @@ test_refusals( void ) {
   REFUSE( "\xef\xbb\xbf"
           "1",
           PF_ERR_JSON_BOM, 0 );
+  REFUSE( "\xef\xbb\xbf", PF_ERR_JSON_BOM, 0 );
   REFUSE( "1\xef\xbb\xbf", PF_ERR_JSON_TRAILING, 1 );
   REFUSE( "\"abc", PF_ERR_JSON_END, 4 );
   REFUSE( "\"a\nb\"", PF_ERR_JSON_CONTROL, 2 );
@@ -237,7 +404,12 @@ test_refusals( void ) {
   REFUSE( "\"a\\", PF_ERR_JSON_END, 3 );
   REFUSE( "\"a\\x\"", PF_ERR_JSON_ESCAPE, 2 );
   REFUSE( "\"\\U0041\"", PF_ERR_JSON_ESCAPE, 1 );
+  REFUSE( "\"\\n", PF_ERR_JSON_END, 3 );
+  REFUSE( "\"\\u1234", PF_ERR_JSON_END, 7 );
   REFUSE( "\"\\u12", PF_ERR_JSON_END, 5 );
+  REFUSE( "\"\\ug", PF_ERR_JSON_ESCAPE, 1 );
+  REFUSE( "\"\\x", PF_ERR_JSON_ESCAPE, 1 );
+  REFUSE( "\"\\u000g\"", PF_ERR_JSON_ESCAPE, 1 );
   REFUSE( "\"\\u12\"", PF_ERR_JSON_ESCAPE, 1 );
   REFUSE( "\"\\u12g4\"", PF_ERR_JSON_ESCAPE, 1 );
   REFUSE( "\"\\ud83d\\u+123\"", PF_ERR_JSON_ESCAPE, 7 );
@@ -281,6 +453,8 @@ test_refusals_utf8( void ) {
       "\xf4\x90\x80\x80",
       "\xf5\x80\x80\x80",
       "\xf8\x88\x80\x80\x80",
+      "\xf9\x80\x80\x80",
+      "\xfa\x90\x80\x80",
       "\xff",
       "\xfe",
       "\xf0\x28\x8c\xbc",
@@ -298,6 +472,10 @@ test_refusals_utf8( void ) {
   REFUSE( "\"\xed\xa0\x80\"", PF_ERR_JSON_UTF8, 1 );
   REFUSE( "\"\xed\xbf\xbf\"", PF_ERR_JSON_UTF8, 1 );
   REFUSE( "[\xc3\xa9]", PF_ERR_JSON_VALUE, 1 );
+  /* Whole characters, and then the text ends. */
+  REFUSE( "\"\xc3\xa9", PF_ERR_JSON_END, 3 );
+  REFUSE( "\"\xe2\x82\xac", PF_ERR_JSON_END, 4 );
+  REFUSE( "\"\xf0\x9f\x98\x80", PF_ERR_JSON_END, 5 );
 }
 
 static void
@@ -307,6 +485,11 @@ test_duplicates( void ) {
   REFUSE( "{\"\":1,\"\":2}", PF_ERR_JSON_DUPLICATE, 6 );
   REFUSE( "{\"b\":1,\"a\":1,\"b\":2,\"a\":3,\"a\":4}", PF_ERR_JSON_DUPLICATE, 13 );
   REFUSE( "[{\"x\":{\"a\":1,\"a\":2}}]", PF_ERR_JSON_DUPLICATE, 13 );
+  REFUSE( "{\"a\":1,\"a\":2,\"a\":3}", PF_ERR_JSON_DUPLICATE, 7 );
+  REFUSE( "{\"b\":1,\"a\":1,\"a\":2,\"b\":2}", PF_ERR_JSON_DUPLICATE, 13 );
+  REFUSE( "{\"b\":1,\"b\":2,\"a\":1,\"a\":2,\"c\":1}", PF_ERR_JSON_DUPLICATE, 7 );
+  REFUSE( "{\"1234567\":1111111111111111111111111,\"1234567\":1111111111111111111111111}",
+          PF_ERR_JSON_DUPLICATE, 37 );
   REFUSE( "{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\uDE00\":2}", PF_ERR_JSON_DUPLICATE, 10 );
   REFUSE( "{\"a long key, longer than chunks\":1,\"a long key, longer than chunks\":2}", PF_ERR_JSON_DUPLICATE,
           36 );
@@ -318,6 +501,12 @@ static void
 test_limits( void ) {
   char   text[8192];
   size_t position;
+  for( size_t i = 0; i < 2 * PF_JSON_DEPTH_MAX; i++ ) { /* beside each other they are not deep */
+    memcpy( text + 3 * i, ",[]", 3 );
+  }
+  text[0]                             = '[';
+  text[(size_t)6 * PF_JSON_DEPTH_MAX] = ']';
+  expect( text, (size_t)6 * PF_JSON_DEPTH_MAX + 1, 0, text, (size_t)6 * PF_JSON_DEPTH_MAX + 1 );
   for( int objects = 0; objects < 2; objects++ ) {
     for( size_t depth = PF_JSON_DEPTH_MAX; depth <= PF_JSON_DEPTH_MAX + 1; depth++ ) {
       size_t len = 0;
@@ -350,6 +539,10 @@ test_limits( void ) {
 #endif
 }
 
+/* What the workspace holds for a member, twice, and for an object. */
+#define MEMBER_SZ ( 2 * sizeof( pf_json_member ) )
+#define OBJECT_SZ 16
+
 static void
 test_measure( void ) {
   pf_json_size_t size;
@@ -368,6 +561,16 @@ test_measure( void ) {
   pf_json_measure( NULL, 0, &size );
   CHECK( !size.members && !size.objects && !size.output );
   CHECK( pf_json_work_sz( &size ) == PF_JSON_WORK_MIN_SZ );
+  size.members = SIZE_MAX / 4 / MEMBER_SZ;
+  CHECK( pf_json_work_sz( &size ) == PF_JSON_WORK_MIN_SZ + size.members * MEMBER_SZ );
+  size.members++;
+  CHECK( pf_json_work_sz( &size ) == 0 );
+  size.members = 0;
+  size.objects = SIZE_MAX / 4 / OBJECT_SZ;
+  CHECK( pf_json_work_sz( &size ) == PF_JSON_WORK_MIN_SZ + size.objects * OBJECT_SZ );
+  size.objects++;
+  CHECK( pf_json_work_sz( &size ) == 0 );
+  size.objects = 0;
   size.members = SIZE_MAX / 2;
   CHECK( pf_json_work_sz( &size ) == 0 );
   size.members = 0;
@@ -449,6 +652,9 @@ main( void ) {
   test_strings();
   test_sorting();
   test_sorting_split_pair();
+  test_sorting_points();
+  test_sorting_after_common_text();
+  test_sorting_groups();
   for( size_t count = 1; count < 300; count++ ) {
     test_sorting_many( count, "" );
     test_sorting_many( count, "\\u00e9\\ud83d\\ude00" );

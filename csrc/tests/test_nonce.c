@@ -239,6 +239,13 @@ test_arguments( void ) {
   CHECK( pf_pool_open( &pool, 1, INT64_MAX / 1000000, key.generation ) == PF_OK );
   fill( &pool );
   close_pool( &pool );
+  CHECK( pf_pool_open( &pool, PF_NONCES_MAX, 1, key.generation ) == PF_OK ); /* the most, for the shortest */
+  close_pool( &pool );
+  CHECK( pf_pool_open( &pool, 1, 1, key.generation ) == PF_OK );
+  close_pool( &pool );
+  pf_pool const again = open_pool( 1 ); /* the very first place is used again, too */
+  CHECK( again.place == pool.place );
+  close_pool( &again );
 }
 
 static void
@@ -506,6 +513,30 @@ test_zero_is_no_nonce( void ) {
   check_goes_on( &pool );
 }
 
+/* Every byte of r counts. */
+
+static size_t the_byte;
+
+static void
+reduce_to_one_byte( unsigned char *scalar, const unsigned char *wide ) {
+  (void)wide;
+  memset( scalar, 0, PF_SCALAR_SZ );
+  scalar[the_byte] = 0x10;
+}
+
+static void
+test_one_byte_is_a_nonce( void ) {
+  pf_sodium table     = fake_table;
+  table.scalar_reduce = reduce_to_one_byte;
+  for( the_byte = 0; the_byte < PF_SCALAR_SZ; the_byte++ ) {
+    pf_pool const pool = open_pool( 1 );
+    CHECK( pf_sodium_set( &table ) == PF_OK );
+    CHECK( pf_key_prepare( &key, &pool ) == 1 );
+    CHECK( pf_sodium_set( &fake_table ) == PF_OK );
+    close_pool( &pool );
+  }
+}
+
 static void
 test_hash_fails( void ) {
   pf_pool const  pool   = open_pool( 2 );
@@ -647,6 +678,13 @@ test_forged_handles( void ) {
   }
   check_counts( &pool, 0, 0, 0, 2 );
   close_pool( &pool );
+  pf_pool const free_one = { pool.place, 0 }; /* the generation of what is free */
+  check_closed( &free_one );
+  pf_pool const  nowhere = { NULL, pool.generation };
+  signed_message s;
+  CHECK( sign_bare( &nowhere, &s ) == PF_ERR_CLOSED );
+  CHECK( pf_key_prepare( &key, &nowhere ) == PF_ERR_CLOSED );
+  CHECK( pf_pool_close( &nowhere ) == PF_ERR_CLOSED );
 }
 
 static void
@@ -679,6 +717,35 @@ test_places_are_used_again( void ) {
   }
   pf_pages_counts( &after, &unlocked );
   CHECK( before == after );
+}
+
+/* One more place: whoever needs it waits for who adds a mapping. */
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  pause_a_moment( 50000000 );
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static void
+test_a_new_place_waits_for_the_lock( void ) {
+  pthread_t holder;
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+    pause_a_moment( 10000 );
+  }
+  pf_pool const one = open_pool( 3000 );
+  pf_pool const two = open_pool( 3000 ); /* not both of them are there yet */
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
+  close_pool( &one );
+  close_pool( &two );
 }
 
 /* Calls in flight. */
@@ -1057,11 +1124,15 @@ static void
 test_too_many_pools( void ) {
   static pf_pool pools[POOLS_MAX];
   size_t         opened = 0;
+  size_t         mapped;
+  size_t         unlocked;
   while( opened < POOLS_MAX && pf_pool_open( &pools[opened], 1, MAX_AGE, key.generation ) == PF_OK ) {
     opened++;
   }
   pf_pool more = { NULL, 0 };
   CHECK( opened > POOLS_MAX - 100 ); /* places of other sizes count too */
+  pf_pages_counts( &mapped, &unlocked );
+  CHECK( mapped == POOLS_MAX + 2 ); /* keys and pairs have one each */
   CHECK( pf_pool_open( &more, 1, MAX_AGE, key.generation ) == PF_ERR_MEMORY );
   CHECK( more.place == NULL );
   close_pool( &pools[opened / 2] );
@@ -1079,7 +1150,6 @@ main( void ) {
   CHECK( pf_key_open( &key, pubkey, seed ) == PF_OK );
   test_arguments();
   test_no_pool();
-  test_sizes();
   test_age();
   test_clocks_that_drift_apart();
   test_old_nonces_are_replaced();
@@ -1089,6 +1159,7 @@ main( void ) {
   test_bad_randomness();
   test_base_multiplication_fails();
   test_zero_is_no_nonce();
+  test_one_byte_is_a_nonce();
   test_hash_fails();
   test_used_from_its_slot();
   test_wiped_meanwhile();
@@ -1098,6 +1169,7 @@ main( void ) {
   test_forged_handles();
   test_stale_handle();
   test_places_are_used_again();
+  test_a_new_place_waits_for_the_lock();
   test_nobody_waits_for_a_refill();
   test_a_claimed_slot_is_left_alone();
   test_close_waits();
@@ -1107,6 +1179,7 @@ main( void ) {
   test_fork_beside_calls();
   test_fork_while_signing();
   test_fork_while_preparing();
+  test_sizes();
   test_too_many_pools();
   puts( NAME ": ok" );
   return 0;

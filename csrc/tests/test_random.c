@@ -4,9 +4,14 @@
 #include "check.h"
 #include "fake_sodium.h"
 
+#include "pf_pages.h"
 #include "pf_random.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #if defined( PF_TEST_NO_WIPEONFORK )
 #define NAME "test_random (fallback)"
@@ -55,8 +60,36 @@ test_unbound( void ) {
   CHECK( pf_id_write( &w, 1 ) == PF_ERR_UNBOUND );
   CHECK( pf_sodium_set( &fake_table ) == PF_OK );
   CHECK( pf_random( text, sizeof( text ) ) == PF_ERR_UNBOUND );
+  CHECK( pf_id_reserve( &first, 1 ) == PF_ERR_UNBOUND );
   CHECK( pf_random_open() == PF_OK );
   CHECK( pf_random_open() == PF_OK ); /* nothing happens */
+}
+
+/* Opening waits for whoever adds a mapping. */
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  struct timespec const while_held = { 0, 50000000 };
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  (void)nanosleep( &while_held, NULL );
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static void
+test_opening_waits_for_the_lock( void ) {
+  pthread_t holder;
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+    (void)sched_yield();
+  }
+  CHECK( pf_random_open() == PF_OK );
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
 }
 
 /* Bytes handed out are gone from the pool, and only those. */
@@ -70,6 +103,8 @@ test_pool_is_wiped( void ) {
   CHECK( !check_contains( fake_pool, fake_pool_sz, out, 8 ) );
   CHECK( check_all_zero( fake_pool + fake_pool_sz - sizeof( out ), sizeof( out ) ) );
   CHECK( !check_all_zero( fake_pool, fake_pool_sz - sizeof( out ) ) );
+  CHECK( pf_random( out, sizeof( out ) ) == PF_OK ); /* of the same pool */
+  CHECK( check_all_zero( fake_pool + fake_pool_sz - 2 * sizeof( out ), 2 * sizeof( out ) ) );
   CHECK( pf_random( out, 0 ) == PF_OK );
   CHECK( pf_random( long_piece, sizeof( long_piece ) ) == PF_OK ); /* more than the pool */
   CHECK( !check_contains( fake_pool, fake_pool_sz, long_piece + sizeof( long_piece ) - 8, 8 ) );
@@ -192,6 +227,53 @@ test_id_shape( void ) {
   CHECK( w.at == text );
 }
 
+/* Ids made of chosen bytes, in a child, which has none yet: every bit of
+   them that should be random is. */
+
+static uint8_t  chosen_nibbles[PF_ID_PREFIX_LEN];
+static uint64_t chosen_number;
+
+static void
+draw_chosen( unsigned char *out, unsigned long long n ) {
+  unsigned char *const end = out + n; /* where they are handed out from */
+  memset( out, 0xee, (size_t)n );
+  memcpy( end - sizeof( chosen_nibbles ), chosen_nibbles, sizeof( chosen_nibbles ) );
+  memcpy( end - sizeof( chosen_nibbles ) - sizeof( chosen_number ), &chosen_number, sizeof( chosen_number ) );
+}
+
+static void
+check_chosen( uint64_t number, const char *prefix ) {
+  pid_t const child = fork();
+  if( child == 0 ) {
+    uint64_t  first;
+    char      text[PF_ID_LEN];
+    pf_sodium table   = fake_table;
+    table.randombytes = draw_chosen;
+    chosen_number     = number;
+    CHECK( pf_sodium_set( &table ) == PF_OK );
+    CHECK( pf_id_reserve( &first, 1 ) == PF_OK );
+    CHECK( first == ( number & 0xffffffffff ) + 1 );
+    id_text( text, first );
+    CHECK( memcmp( text, prefix, PF_ID_PREFIX_LEN ) == 0 );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+}
+
+static void
+test_ids_are_random( void ) {
+  memset( chosen_nibbles, 0, sizeof( chosen_nibbles ) );
+  check_chosen( 0, "00000000-0000-4000-8000-" );
+  memset( chosen_nibbles, 0xff, sizeof( chosen_nibbles ) );
+  check_chosen( UINT64_MAX, "ffffffff-ffff-4fff-bfff-" );
+  for( size_t i = 0; i < PF_ID_PREFIX_LEN; i++ ) {
+    chosen_nibbles[i] = (uint8_t)( 0x50 | i % 16 );
+  }
+  for( size_t bit = 0; bit < 64; bit++ ) {
+    check_chosen( (uint64_t)1 << bit, "01234567-9abc-4f01-b456-" );
+  }
+}
+
 static void
 test_id_capacity( void ) {
   uint64_t first;
@@ -311,6 +393,34 @@ test_fork_while_drawing( void ) {
   CHECK_CHILD_ENDS_WELL( forked_while_drawing );
 }
 
+/* A child that libc knows nothing of: no handler runs in it. */
+
+static void
+test_clone( void ) {
+#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
+  static block blocks[2];
+  uint64_t     first;
+  int          ends[2];
+  CHECK( pf_id_reserve( &first, 1 ) == PF_OK );
+  CHECK( pipe( ends ) == 0 );
+  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
+  CHECK( child >= 0 );
+  draw( blocks, 1 );
+  if( child == 0 ) {
+    char      text[PF_ID_LEN];
+    pf_writer w = pf_writer_on( text, sizeof( text ) );
+    CHECK( pf_id_write( &w, first ) == PF_ERR_FORKED );
+    write_all( ends[1], blocks, sizeof( block ) );
+    _exit( 0 );
+  }
+  read_all( ends[0], blocks + 1, sizeof( block ) );
+  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  check_no_repeats( blocks, 2 );
+  close( ends[0] );
+  close( ends[1] );
+#endif
+}
+
 /* Ids, in a child that has none yet and forks while it draws them. */
 
 static void
@@ -365,14 +475,17 @@ test_ids_run_out( void ) {
 int
 main( void ) {
   test_unbound();
+  test_opening_waits_for_the_lock();
   test_id_before_the_first();
   test_pool_is_wiped();
   test_threads_draw();
   test_forks_draw();
   test_id_shape();
   test_id_capacity();
+  test_ids_are_random();
   run_id_threads();
   test_ids_and_forks();
+  test_clone();
   test_fork_while_drawing();
   test_fork_while_drawing_ids();
   test_ids_run_out();

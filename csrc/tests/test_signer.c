@@ -4,6 +4,7 @@
 #include "check.h"
 #include "fake_sodium.h"
 
+#include "pf_pages.h"
 #include "pf_signer.h"
 
 #include <pthread.h>
@@ -206,6 +207,54 @@ test_failures( void ) {
   atomic_store( &fake_signing_fails, 0 );
   check_signs( &next, seed );
   CHECK( pf_key_close( &next ) == PF_OK ); /* the failed call has left */
+}
+
+/* One more page of slots: whoever needs it waits for who adds a mapping. */
+
+#define SLOTS_PER_CHUNK 16 /* as in pf_signer.c */
+
+static void pause_a_moment( long ns );
+
+static atomic_int holder_state; /* 1: holds the lock, 2: gave it back */
+
+static void *
+hold_lock( void *unused ) {
+  pf_pages_lock();
+  atomic_store( &holder_state, 1 );
+  pause_a_moment( 50000000 );
+  atomic_store( &holder_state, 2 );
+  pf_pages_unlock();
+  return unused;
+}
+
+static pthread_t
+hold_lock_in_thread( void ) {
+  pthread_t holder;
+  atomic_store( &holder_state, 0 );
+  CHECK( pthread_create( &holder, NULL, hold_lock, NULL ) == 0 );
+  while( !atomic_load( &holder_state ) ) {
+    pause_a_moment( 10000 );
+  }
+  return holder;
+}
+
+static void
+test_adding_waits_for_the_lock( void ) {
+  static pf_key keys[SLOTS_PER_CHUNK + 1];
+  uint8_t       seed[PF_SEED_SZ];
+  pthread_t     holder = hold_lock_in_thread();
+  CHECK( pf_signer_open() == PF_OK );
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
+  holder = hold_lock_in_thread();
+  for( size_t i = 0; i <= SLOTS_PER_CHUNK; i++ ) {
+    open_key( &keys[i], seed );
+  }
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( holder, NULL ) == 0 );
+  for( size_t i = 0; i <= SLOTS_PER_CHUNK; i++ ) {
+    CHECK( pf_key_close( &keys[i] ) == PF_OK );
+  }
 }
 
 static void
@@ -623,6 +672,7 @@ main( void ) {
   test_forged_handles();
   test_generated();
   test_failures();
+  test_adding_waits_for_the_lock();
   test_many_keys();
   test_close_waits();
   test_close_races_with_sign();

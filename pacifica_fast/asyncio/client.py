@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl as ssl_module
 from collections import deque
@@ -20,11 +19,11 @@ from math import inf
 from threading import get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID
 
 from pacifica_fast import session
-from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.armed import Armed
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
@@ -38,11 +37,11 @@ from pacifica_fast.endpoint import (
     is_address,
 )
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError, WrongThread
-from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.links import ConnectionEvent, Links, LinkState
 from pacifica_fast.news import News
 from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
-from pacifica_fast.reporting import Reporting
+from pacifica_fast.sending import EVENTS_MAX, Sending
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.stall import Stall
@@ -51,11 +50,8 @@ from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
 
-logger = logging.getLogger("pacifica_fast.asyncio")
-
 UVLOOP_MIN = (0, 23)
 
-_EVENTS_MAX = 1000
 _MOMENT = 0.001  # s; the least pause between two looks at the clock
 
 A = TypeVar("A", bound=Ack)
@@ -101,7 +97,7 @@ class Pending(session.Pending, Generic[A]):
                 waiter.set_result(None)
 
 
-class Client(Arming[Pending[Any]], Reporting):
+class Client(Sending[Pending[Any]]):
     """A connection to the exchange, or two, made by :class:`connect`. Belongs to one event loop.
 
     Not for handlers of ``signal.signal``, which come in the middle of anything, a cancel's own
@@ -120,15 +116,7 @@ class Client(Arming[Pending[Any]], Reporting):
         self._loop = loop
         self._thread = get_ident()
         self._endpoint = endpoint
-        self._session: session.Session[Pending[Any]] = session.Session(
-            lambda number: Pending(number, loop),
-            timeout=endpoint.timeout,
-            heartbeat=endpoint.heartbeat,
-            pong_timeout=endpoint.pong_timeout,
-            clock=endpoint.clock(),
-            budget=endpoint.budget(),
-            latency=endpoint.latencies(),
-        )
+        self._session: session.Session[Pending[Any]] = endpoint.session(lambda number: Pending(number, loop))
         self._links: Links[Link] = Links(self._session, endpoint, self._begin_opening)
         self._news = News(signer, endpoint, self._session, self._links, contextlib.nullcontext, on_late_reply)
         self._openings: set[asyncio.Task[ConnectionFailed | None]] = set()
@@ -145,12 +133,34 @@ class Client(Arming[Pending[Any]], Reporting):
 
     # Cancels.
 
+    @overload
     def cancel_order_nowait(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> Pending[CancelAck]: ...
+
+    @overload
+    def cancel_order_nowait(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> Pending[CancelAck]: ...
+
+    def cancel_order_nowait(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> Pending[CancelAck]:
@@ -174,8 +184,6 @@ class Client(Arming[Pending[Any]], Reporting):
             try:
                 link.put(frame, pending)
             except NotSent as error:
-                if not self._endpoint.retry_within:
-                    raise
                 reason = str(error)
             else:
                 pending.order = order_id if client_order_id is None else str(client_order_id)
@@ -191,12 +199,34 @@ class Client(Arming[Pending[Any]], Reporting):
             order=order_id if client_order_id is None else str(client_order_id),
         )
 
+    @overload
     async def cancel_order(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> CancelAck: ...
+
+    @overload
+    async def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> CancelAck: ...
+
+    async def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> CancelAck:
@@ -218,17 +248,7 @@ class Client(Arming[Pending[Any]], Reporting):
         expiry_window: int | None = None,
     ) -> CancelAllAck:
         """Cancel all orders of ``symbol``, or of every symbol."""
-
-        def frame(number: int) -> bytes:
-            request = self.signer.cancel_all_orders(
-                symbol=symbol,
-                exclude_reduce_only=exclude_reduce_only,
-                timestamp=timestamp,
-                expiry_window=expiry_window,
-                number=number,
-            )
-            return frame_of(request.text)
-
+        frame = self._all_orders_frame(symbol, exclude_reduce_only, timestamp, expiry_window)
         pending: Pending[CancelAllAck] = self._cancel(frame, "cancel_all_orders")
         return await pending
 
@@ -243,13 +263,7 @@ class Client(Arming[Pending[Any]], Reporting):
 
         The acknowledgement is of the batch: look at the ``success`` of each result.
         """
-
-        def frame(number: int) -> bytes:
-            request = self.signer.batch_cancel(
-                cancels, timestamp=timestamp, expiry_window=expiry_window, number=number
-            )
-            return frame_of(request.text)
-
+        frame = self._batch_frame(cancels, timestamp, expiry_window)
         pending: Pending[BatchAck] = self._cancel(frame, "batch_orders", len(cancels))
         return await pending
 
@@ -284,13 +298,13 @@ class Client(Arming[Pending[Any]], Reporting):
 
     # The connection.
 
-    async def events(self) -> AsyncIterator[ConnectionEvent]:
+    def events(self) -> AsyncIterator[ConnectionEvent]:
         """What happens to the links from now on, until the client is closed: iterate over it.
 
         One that is not read loses the oldest of more than 1 000.
         """
         self._check_thread()
-        waiting: deque[ConnectionEvent] = deque(maxlen=_EVENTS_MAX)
+        waiting: deque[ConnectionEvent] = deque(maxlen=EVENTS_MAX)
         arrived = asyncio.Event()
 
         def listen(event: ConnectionEvent) -> None:
@@ -298,16 +312,7 @@ class Client(Arming[Pending[Any]], Reporting):
             arrived.set()
 
         self._links.listeners.append(listen)
-        try:
-            while True:
-                while waiting:
-                    yield waiting.popleft()
-                if self._links.state is LinkState.CLOSED:
-                    return
-                arrived.clear()
-                await arrived.wait()
-        finally:
-            self._links.listeners.remove(listen)
+        return _events(self._links, listen, waiting, arrived)
 
     # Tracking orders.
 
@@ -388,21 +393,11 @@ class Client(Arming[Pending[Any]], Reporting):
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        state = "connected" if self.connected else "not connected"
-        return f"<Client {self.signer.account} {state} in_flight={self._session.in_flight_count}>"
-
     # Inside: sending.
 
     def _check_thread(self) -> None:
         if get_ident() != self._thread:
             raise WrongThread("the client belongs to the thread of its event loop (use call_soon_threadsafe)")
-
-    def _ready_link(self) -> Link | Pair[Any]:
-        link = self._links.use
-        if link is None or not link.ready:
-            raise NotSent(self._links.why_not_ready())
-        return link
 
     def _cancel(
         self,
@@ -429,9 +424,8 @@ class Client(Arming[Pending[Any]], Reporting):
         actions: int = 0,
         order: int | str | None = None,
     ) -> Pending[Any]:
-        """Have a cancel wait for a connection, if that is wanted."""
         if not self._endpoint.retry_within or self._links.closed:
-            raise NotSent(reason)
+            raise NotSent(reason) from None
         pending = self._session.take()
         pending.operation, pending.actions, pending.order = operation, actions, order
         frame(pending.number)  # bad input is told now, and not when there is a connection
@@ -461,28 +455,25 @@ class Client(Arming[Pending[Any]], Reporting):
             return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         if began:
             pending.began, pending.built = began, monotonic()
-        link.put(self._store.view[:size], pending)
+        try:
+            link.put(self._store.view[:size], pending)
+        except NotSent as error:  # what was signed ahead is spent all the same
+            self._disarm(armed)
+            return self._fire_later(str(error), [armed])[0]
         armed._pending = None
         self._fired.append(armed)
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
         self._check_thread()
-        link = self._ready_link()
-        with eager_switching():
-            frames, pendings, starts = self._frames_of(cancels)
-            link.put_many(frames, pendings, starts)
-        return pendings
-
-    def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
         try:
             link = self._ready_link()
-            self._session.renumber(pending)
-            link.put(self._frame_of(armed, pending.number), pending)
-        except PacificaError as error:
-            logger.warning("could not sign afresh: %s", error)
-            return False
-        return True
+            with eager_switching():
+                frames, pendings, starts = self._frames_of(cancels)
+                link.put_many(frames, pendings, starts)
+        except NotSent as error:
+            return self._fire_later(str(error), cancels)
+        return pendings
 
     # Inside: what arrives, and what is due.
 
@@ -634,6 +625,24 @@ class Client(Arming[Pending[Any]], Reporting):
         for link in self._links.all():
             link.abort(reason)
         self._session.close(reason, monotonic())
+
+
+async def _events(
+    links: Links[Link],
+    listen: Callable[[ConnectionEvent], None],
+    waiting: deque[ConnectionEvent],
+    arrived: asyncio.Event,
+) -> AsyncIterator[ConnectionEvent]:
+    try:
+        while True:
+            while waiting:
+                yield waiting.popleft()
+            if links.state is LinkState.CLOSED:
+                return
+            arrived.clear()
+            await arrived.wait()
+    finally:
+        links.listeners.remove(listen)
 
 
 def check_event_loop(loop: asyncio.AbstractEventLoop) -> None:

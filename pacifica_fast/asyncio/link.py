@@ -25,7 +25,7 @@ from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Link"]
 
-logger = logging.getLogger("pacifica_fast.asyncio")
+logger: logging.Logger = logging.getLogger("pacifica_fast.asyncio")
 
 
 class Link(asyncio.BufferedProtocol):
@@ -63,10 +63,10 @@ class Link(asyncio.BufferedProtocol):
         self._room = memoryview(bytearray(RECEIVE_SIZE))
         self._writable = True
         self._failure = ""
-        self.received = 0
+        self.received: int = 0
         """Bytes of the largest read since this was last set to 0."""
         self._hanging_up: asyncio.TimerHandle | None = None
-        self.ready = False
+        self.ready: bool = False
         """True while a message can be sent and will reach the kernel at once."""
         self.opened: asyncio.Future[None] = loop.create_future()
         """Done when the upgrade is accepted; fails with :class:`ConnectionFailed`."""

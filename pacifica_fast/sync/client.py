@@ -7,7 +7,6 @@ else is the reader's, see :mod:`pacifica_fast.sync.reader`.
 
 from __future__ import annotations
 
-import logging
 import ssl as ssl_module
 import weakref
 from collections import deque
@@ -17,17 +16,17 @@ from functools import partial
 from threading import Event, Lock, get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID
 
 from pacifica_fast import session
-from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.armed import Armed
 from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
-from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, PacificaError
-from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent
+from pacifica_fast.links import ConnectionEvent, Links, LinkState
 from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
-from pacifica_fast.reporting import Reporting
+from pacifica_fast.sending import EVENTS_MAX, Sending
 from pacifica_fast.session import Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.switching import eager_switching
@@ -37,10 +36,6 @@ from pacifica_fast.sync.turn import Turn
 from pacifica_fast.websocket import frame_of
 
 __all__ = ["MAINNET_WS", "TESTNET_WS", "Client", "Pending", "connect"]
-
-logger = logging.getLogger("pacifica_fast.sync")
-
-_EVENTS_MAX = 1000
 
 A = TypeVar("A", bound=Ack)
 
@@ -90,7 +85,7 @@ class Pending(session.Pending, Generic[A]):
                 waiters.pop().release()
 
 
-class Client(Arming[Pending[Any]], Reporting):
+class Client(Sending[Pending[Any]]):
     """A connection to the exchange, or two, made by :func:`connect`. All of it is safe from any thread.
 
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
@@ -105,15 +100,7 @@ class Client(Arming[Pending[Any]], Reporting):
     def __init__(self, signer: Signer, endpoint: Endpoint, on_late_reply: LateReply | None = None) -> None:
         super().__init__(signer, endpoint.arm_window)
         self._endpoint = endpoint
-        self._session: session.Session[Pending[Any]] = session.Session(
-            Pending,
-            timeout=endpoint.timeout,
-            heartbeat=endpoint.heartbeat,
-            pong_timeout=endpoint.pong_timeout,
-            clock=endpoint.clock(),
-            budget=endpoint.budget(),
-            latency=endpoint.latencies(),
-        )
+        self._session: session.Session[Pending[Any]] = endpoint.session(Pending)
         self._timed = endpoint.latency
         self._turn = Turn()
         self._reader = Reader(signer, endpoint, self._session, self._turn, on_late_reply)
@@ -125,12 +112,34 @@ class Client(Arming[Pending[Any]], Reporting):
 
     # Cancels.
 
+    @overload
     def cancel_order_nowait(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> Pending[CancelAck]: ...
+
+    @overload
+    def cancel_order_nowait(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> Pending[CancelAck]: ...
+
+    def cancel_order_nowait(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> Pending[CancelAck]:
@@ -156,7 +165,7 @@ class Client(Arming[Pending[Any]], Reporting):
             pending.order = order_id if client_order_id is None else str(client_order_id)
         except NotSent as error:
             return self._cancel_later(
-                error,
+                str(error),
                 partial(
                     self.signer.cancel_order_frame,
                     symbol,
@@ -169,12 +178,34 @@ class Client(Arming[Pending[Any]], Reporting):
             )
         return pending
 
+    @overload
     def cancel_order(
         self,
         symbol: str,
         *,
-        order_id: int | None = None,
-        client_order_id: str | UUID | None = None,
+        order_id: int,
+        client_order_id: None = None,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> CancelAck: ...
+
+    @overload
+    def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: None = None,
+        client_order_id: str | UUID,
+        timestamp: int | None = None,
+        expiry_window: int | None = None,
+    ) -> CancelAck: ...
+
+    def cancel_order(
+        self,
+        symbol: str,
+        *,
+        order_id: Any = None,
+        client_order_id: Any = None,
         timestamp: int | None = None,
         expiry_window: int | None = None,
     ) -> CancelAck:
@@ -196,17 +227,7 @@ class Client(Arming[Pending[Any]], Reporting):
         expiry_window: int | None = None,
     ) -> CancelAllAck:
         """Cancel all orders of ``symbol``, or of every symbol."""
-
-        def frame(number: int) -> bytes:
-            request = self.signer.cancel_all_orders(
-                symbol=symbol,
-                exclude_reduce_only=exclude_reduce_only,
-                timestamp=timestamp,
-                expiry_window=expiry_window,
-                number=number,
-            )
-            return frame_of(request.text)
-
+        frame = self._all_orders_frame(symbol, exclude_reduce_only, timestamp, expiry_window)
         pending: Pending[CancelAllAck] = self._cancel(frame, "cancel_all_orders")
         return pending.result()
 
@@ -221,13 +242,7 @@ class Client(Arming[Pending[Any]], Reporting):
 
         The acknowledgement is of the batch: look at the ``success`` of each result.
         """
-
-        def frame(number: int) -> bytes:
-            request = self.signer.batch_cancel(
-                cancels, timestamp=timestamp, expiry_window=expiry_window, number=number
-            )
-            return frame_of(request.text)
-
+        frame = self._batch_frame(cancels, timestamp, expiry_window)
         pending: Pending[BatchAck] = self._cancel(frame, "batch_orders", len(cancels))
         return pending.result()
 
@@ -265,7 +280,7 @@ class Client(Arming[Pending[Any]], Reporting):
         Waits for the next one, so give it a thread of its own. One that is not read loses the
         oldest of more than 1 000.
         """
-        waiting: deque[ConnectionEvent] = deque(maxlen=_EVENTS_MAX)
+        waiting: deque[ConnectionEvent] = deque(maxlen=EVENTS_MAX)
         arrived = Event()
         links = self._links
 
@@ -341,17 +356,7 @@ class Client(Arming[Pending[Any]], Reporting):
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        state = "connected" if self.connected else "not connected"
-        return f"<Client {self.signer.account} {state} in_flight={self._session.in_flight_count}>"
-
     # Inside.
-
-    def _ready_link(self) -> Link | Pair[Any]:
-        link = self._links.use
-        if link is None or not link.ready:
-            raise NotSent(self._links.why_not_ready())
-        return link
 
     def _taken(self, operation: str, actions: int = 0) -> Pending[Any]:
         self._ready_link()
@@ -371,28 +376,27 @@ class Client(Arming[Pending[Any]], Reporting):
             pending.order = order
             self._send(pending, frame(pending.number))
         except NotSent as error:
-            return self._cancel_later(error, frame, operation, actions, order)
+            return self._cancel_later(str(error), frame, operation, actions, order)
         return pending
 
     def _cancel_later(
         self,
-        error: NotSent,
+        reason: str,
         frame: Callable[[int], bytes],
         operation: str = "cancel_order",
         actions: int = 0,
         order: int | str | None = None,
     ) -> Pending[Any]:
-        """Have a cancel wait for a connection, if that is wanted."""
         if not self._endpoint.retry_within or self._links.closed or self._turn.owner == get_ident():
-            raise error
+            raise NotSent(reason) from None
         pending = self._session.take()
         pending.operation, pending.actions, pending.order = operation, actions, order
         frame(pending.number)  # bad input is told now, and not when there is a connection
         deadline = monotonic() + self._endpoint.retry_within
         with self._turn():
             if self._links.closed:
-                raise error
-            self._session.park(pending, frame, str(error), deadline)
+                raise NotSent(reason) from None
+            self._session.park(pending, frame, reason, deadline)
         self._reader.bell.ring()
         return pending
 
@@ -451,30 +455,24 @@ class Client(Arming[Pending[Any]], Reporting):
         try:
             pending = self._send(None, b"", armed)
         except NotSent as error:
-            return self._cancel_later(error, partial(self._frame_of, armed), order=armed.order)
+            if not armed.armed:  # what was signed ahead is spent all the same
+                self._disarm(armed)
+            return self._fire_later(str(error), [armed])[0]
         if pending is None:
             self._disarm(armed)
             pending = self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
-        self._ready_link()
-        with eager_switching():
-            frames, pendings, starts = self._frames_of(cancels)
-            with self._turn():
-                self._ready_link().put_many(frames, pendings, starts)
-        return pendings
-
-    def _resend(self, armed: Armed[Pending[Any]], pending: Pending[Any]) -> bool:
-        """Called by the session, hence in the reader's turn."""
         try:
-            link = self._ready_link()
-            self._session.renumber(pending)
-            link.put(self._frame_of(armed, pending.number), pending)
-        except PacificaError as error:
-            logger.warning("could not sign afresh: %s", error)
-            return False
-        return True
+            self._ready_link()
+            with eager_switching():
+                frames, pendings, starts = self._frames_of(cancels)
+                with self._turn():
+                    self._ready_link().put_many(frames, pendings, starts)
+        except NotSent as error:
+            return self._fire_later(str(error), cancels)
+        return pendings
 
 
 def _events(

@@ -50,7 +50,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._lock = RLock()  # so that nobody rings a descriptor that is another's by then
-        self.ear, self._hand = socket.socketpair()
+        ear, self._hand = socket.socketpair()
+        self.ear: socket.socket = ear
         self.ear.setblocking(False)
         self._hand.setblocking(False)
 
@@ -117,17 +118,17 @@ class Link:
         *,
         max_unsent: int = 0,
     ) -> None:
-        self.lane = lane
+        self.lane: Lane[Any] = lane
         self._just_sent = lane.just_sent
-        self.bell = bell
+        self.bell: Bell = bell
         """Rung when the reader has something to do."""
-        self.ready = False
+        self.ready: bool = False
         """True while a message can be sent and will reach the kernel at once."""
-        self.at_end = False
+        self.at_end: bool = False
         """True once the peer has said that it sends no more."""
-        self.failed = False
+        self.failed: bool = False
         """True once nothing more can be sent or received: the reader is to drop the link."""
-        self.failure = ""
+        self.failure: str = ""
         """Why the connection ended, or is about to; the first reason there was."""
         self._socket = sock
         self._websocket = websocket
@@ -138,7 +139,7 @@ class Link:
         """How many bytes the kernel took, or minus errno."""
         self._max_unsent = max_unsent
         self._opened = False
-        self.received = 0
+        self.received: int = 0
         """Bytes of the largest read since this was last set to 0."""
         # Always the same: a new one for each read, cut to size, would leave holes all over the heap.
         self._room = memoryview(bytearray(RECEIVE_SIZE))

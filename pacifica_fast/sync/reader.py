@@ -38,7 +38,7 @@ from pacifica_fast.tcp import tune
 
 __all__ = ["FORKED", "Reader"]
 
-logger = logging.getLogger("pacifica_fast.sync")
+logger: logging.Logger = logging.getLogger("pacifica_fast.sync")
 
 FORKED = "this process was forked from the one that connected"
 
@@ -65,11 +65,11 @@ class Reader:
         on_late_reply: Callable[[Any, Ack | Exception], None] | None = None,
     ) -> None:
         self.links: Links[Link] = Links(session, endpoint, self._begin_opening)
-        self.bell = Bell()
+        self.bell: Bell = Bell()
         self._endpoint = endpoint
         self._session = session
         self._turn_of_all = turn
-        self.news = News(signer, endpoint, session, self.links, turn, on_late_reply)
+        self.news: News = News(signer, endpoint, session, self.links, turn, on_late_reply)
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._next_tick = monotonic()

@@ -33,9 +33,9 @@ class Turn:
 
     def __init__(self) -> None:
         self.free: list[None] = [None]
-        self.owner = 0
+        self.owner: int = 0
         """The thread whose turn it is, as ``threading.get_ident`` has it, or 0."""
-        self.wanted = False
+        self.wanted: bool = False
         """Set by a sender that has to wait: the reader stands back."""
 
     @contextmanager

@@ -137,6 +137,7 @@ async def test_an_order_that_is_gone_is_for_the_exchange_to_tell(
 async def test_arming_twice_is_arming_once(exchange: MockExchange, signer: Signer) -> None:
     async with to(exchange, signer) as client:
         (armed,) = arm_orders(client, exchange, 1)
+        assert armed.order_id is not None
         assert client.arm("BTC", order_id=armed.order_id) is armed
         text = str(uuid.uuid4())
         by_text = client.arm("BTC", client_order_id=text)
@@ -172,7 +173,10 @@ async def test_signed_anew_in_the_background(exchange: MockExchange, signer: Sig
         (armed,) = arm_orders(client, exchange, 1)
         armed_at = time.time() * 1000
         await asyncio.sleep(1.2)
-        assert client._store.counts()[1] >= 1
+        # Fired as soon as it is fresh: on a busy machine the keeper, at nice 19, may come late.
+        before = client._store.counts()[1]
+        while client._store.counts()[1] == before:
+            await asyncio.sleep(0.005)
         await armed.fire()
         (fields,) = sent_to(exchange)
         assert fields["expiry_window"] == 1_000

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from links_of import link_of
 
 from pacifica_fast import (
     ConnectionFailed,
@@ -109,6 +111,51 @@ async def test_a_cancel_may_wait_for_a_connection(signer: Signer) -> None:
             "cancel_order",
             "cancel_all_orders",
         ]
+        await client.close()
+
+
+async def test_events_are_kept_from_the_call_on(signer: Signer) -> None:
+    async with MockExchange() as exchange, connect(signer, url=exchange.url, **QUICK) as client:
+        events = client.events()
+        exchange.faults.disconnect()
+        await until(reconnected(client))
+        await client.close()
+        seen = [event.state async for event in events]
+        assert seen[-3:] == [LinkState.CONNECTING, LinkState.OPEN, LinkState.CLOSED]
+
+
+@pytest.mark.parametrize("how", ["cancel", "fire", "pull"])
+async def test_a_cancel_waits_too_if_it_is_the_one_that_finds_the_link_broken(
+    signer: Signer, how: str
+) -> None:
+    async with (
+        MockExchange() as exchange,
+        connect(signer, url=exchange.url, on_disconnect="retry", **QUICK) as client,
+    ):
+        order = exchange.place(signer.account)
+        armed = client.arm("BTC", order_id=order.order_id)
+        link_of(client)._send = lambda data, size: -errno.EPIPE
+        if how == "cancel":
+            pending: Pending[Any] = client.cancel_order_nowait("BTC", order_id=order.order_id)
+        else:
+            pending = armed.fire() if how == "fire" else client.pull()[0]
+            assert not armed.armed
+        assert not pending.done
+        assert (await pending).order_id == order.order_id
+        assert client.fates.not_sent == 0
+
+
+async def test_a_pull_may_wait_for_a_connection(signer: Signer) -> None:
+    exchange = MockExchange()
+    async with exchange:
+        client = await connect(signer, url=exchange.url, on_disconnect="retry", **QUICK)
+        orders = [exchange.place(signer.account).order_id for _ in range(3)]
+        for order_id in orders:
+            client.arm("BTC", order_id=order_id)
+    await until(lambda: not client.connected)
+    pendings = client.pull("BTC")
+    async with exchange:
+        assert [(await pending).order_id for pending in pendings] == orders
         await client.close()
 
 

@@ -98,7 +98,7 @@ def fail(key: Keypair) -> None:
         lambda signer: signer.sign("x", {"number": object()}),
         lambda signer: signer.sign("\ud800", {}),
         lambda signer: signer.sign("x", {"deep": [[[[float("nan")]]]]}),
-        lambda signer: signer.cancel_order("BTC"),
+        lambda signer: signer.cancel_order("BTC"),  # type: ignore[call-overload]
         lambda signer: signer.cancel_order("BTC", order_id=-1),
         lambda signer: key.sign_message("text"),  # type: ignore[arg-type]
     ]

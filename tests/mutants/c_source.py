@@ -44,8 +44,10 @@ _SWAPS = {
 # These are also signs, addresses and pointers; only between two operands are they what we mean.
 _BINARY = {"+": "-", "-": "+", "*": "+", "/": "*", "%": "/", "&": "|", "|": "&", "^": "|"}
 _KEYWORDS = frozenset(
-    ("return", "if", "for", "while", "switch", "case", "_Static_assert", "PF_STATIC_ASSERT")
+    ("return", "if", "for", "while", "switch", "case", "_Atomic", "_Alignas", "int", "void")
 )
+# Assertions of the compiler's, hints to the cache, hooks of tests, marks for valgrind: nothing is computed.
+_BESIDE = frozenset(("_Static_assert", "PF_STATIC_ASSERT", "PF_PREFETCH", "PF_INTERLEAVE", "PF_DECLASSIFY"))
 _CONTINUES = frozenset(("(", "[", ".", "->", "=", "+=", "-=", "|=", "&=", "^=", "<<=", ">>=", "++", "--"))
 _NOTHING = "(void)0"
 
@@ -108,14 +110,14 @@ def mutants_of(file: str, text: str) -> Iterator[Mutant]:
     """Every mutant of the functions in a source or header."""
     tokens = _tokens(text)
     braces = parentheses = 0
-    asserted = -1  # up to this token, in a static assertion
+    beside = -1  # up to this token, nothing is computed
     for index, token in enumerate(tokens[:-2]):
         before, after = tokens[index - 1], tokens[index + 1]
         braces += {"{": 1, "}": -1}.get(token.text, 0)
         parentheses += {"(": 1, ")": -1}.get(token.text, 0)
-        if token.text in ("_Static_assert", "PF_STATIC_ASSERT"):
-            asserted = _closing(tokens, index + 1)
-        if braces == 0 or index <= asserted:
+        if token.text in _BESIDE:
+            beside = _closing(tokens, index + 1)
+        if braces == 0 or index <= beside:
             continue
 
         def change(new: str, start: int = token.start, end: int = token.end) -> Mutant:

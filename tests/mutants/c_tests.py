@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """A place to try mutants of the C core in: programs are linked once, only the core is made anew.
 
-The core is a shared library here, in three forms as in ``csrc/tests/Makefile``: as it is, as on a kernel
-that wipes nothing when a process forks, and with other threads let in where it hurts most. A mutant
-costs the compilation of the sources it is in. What the C tests let by is tried with Python's.
+The core is a shared library here, in the forms of ``csrc/tests/Makefile``: as it is, as on a kernel that
+wipes nothing when a process forks, as without SSE2, under sanitizers, and with other threads let in where it
+hurts most. A mutant costs the compilation of the sources it is in and, as a rule, a moment of the test that
+sees it. What the C tests let by is tried with Python's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -28,9 +30,12 @@ __all__ = ["CBench", "Programs"]
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-pthread", "-w")
-FORMS = {
+SANITIZED = "sanitized"
+FORMS = {  # in the order in which they are tried
     "": (),
     "fallback": ("-DPF_TEST_NO_WIPEONFORK",),
+    "portable": ("-U__SSE2__", "-U__BYTE_ORDER__"),
+    SANITIZED: ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
     "interleaved": (
         *("-include", str(CSRC / "tests" / "interleave.h")),
         *("-DPF_INTERLEAVE=check_interleave", "-DPF_TEST_INTERLEAVED"),
@@ -38,11 +43,24 @@ FORMS = {
 }
 TESTS_OF_FORM = {
     "fallback": ("test_pages", "test_random", "test_signer", "test_nonce", "test_armed"),
+    "portable": ("test_json",),
+    SANITIZED: (
+        *("test_api", "test_base58", "test_cancel", "test_clock", "test_frame"),
+        *("test_json", "test_random", "test_send"),
+    ),
     "interleaved": ("test_nonce", "test_armed"),
 }
-SLOW = ("signer", "nonce", "armed")
-OWN_FORMS = ("PF_TEST_NO_WIPEONFORK", "PF_INTERLEAVE")  # a source without these is the same in each
+SLOW = {  # those that take seconds, and what they are tried with
+    "test_base58": ("base58",),
+    "test_cancel": ("cancel", "base58", "base", "clock", "random", "signer"),
+    "test_signer": ("signer", "nonce", "gate", "pages", "thread", "sodium"),
+    "test_nonce": ("nonce", "signer", "gate", "pages", "thread", "sodium"),
+    "test_armed": ("armed", "cancel", "frame", "clock", "gate", "pages", "random", "thread", "sodium"),
+}
+# A source without these is the same in each form.
+OWN_FORMS = ("PF_TEST_NO_WIPEONFORK", "PF_INTERLEAVE", '#include "pf_json_text.h"')
 LATE = 5.0  # times a second more than it takes unchanged: machines are slow at times
+BUSY = 3.0  # the same for the processor's time, which says sooner that a loop has no end
 PYTHON_TESTS = {
     "pf_json.c": ("test_canonical.py", "test_sdk.py"),
     "pf_json_sort.c": ("test_canonical.py", "test_sdk.py"),
@@ -81,58 +99,85 @@ class Program:
     """A C test, and the form of the core that it is linked against."""
 
     form: str
+    test: str
+    sources: tuple[Path, ...]
     command: tuple[str, ...]
 
-    @property
-    def name(self) -> str:
-        return Path(self.command[0]).name
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a program takes with a whole core, in seconds."""
+
+    wall: float
+    cpu: float
 
 
 class Programs:
     """The C tests and the replays of what the fuzzers found, linked against a core that is found later."""
 
     def __init__(self, home: Path, core: Path) -> None:
+        self._home = home
         self._whole = home / "whole"
         shutil.copytree(core, self._whole)
-        self._usual: dict[Program, float] = {}
+        self._usual: dict[Program, Usual] = {}
         self._lock = threading.Lock()
-        self.all = list(self._tests(home)) + list(self._replays(home))
+        self.all = list(self._tests()) + list(self._replays())
 
-    def _tests(self, home: Path) -> Iterator[Program]:
+    def _tests(self) -> Iterator[Program]:
         for source in sorted((CSRC / "tests").glob("test_*.c")):
-            for form, switches in FORMS.items():
+            for form in FORMS:
                 if source.stem in TESTS_OF_FORM.get(form, (source.stem,)):
-                    program = home / f"{source.stem}{form and '_'}{form}"
-                    _made(*switches, f"-I{CSRC}", source, "-o", program, f"-L{self._whole}", f"-lpf{form}")
-                    yield Program(form, (str(program),))
+                    yield self._program(form, source.stem, (source,))
 
-    def _replays(self, home: Path) -> Iterator[Program]:
+    def _replays(self) -> Iterator[Program]:
         fuzz = CSRC / "fuzz"
         for corpus in sorted((fuzz / "corpus").glob("*.hex")):
-            program = home / f"replay_{corpus.stem}"
             sources = (fuzz / f"fuzz_{corpus.stem}.c", fuzz / "replay.c", fuzz / "naive_json.c")
-            _made(f"-I{CSRC}", *sources, "-o", program, f"-L{self._whole}", "-lpf")
-            yield Program("", (str(program), str(corpus)))
+            for form in FORMS.keys() & {"", SANITIZED}:
+                yield self._program(form, f"replay_{corpus.stem}", sources, str(corpus))
 
-    def usual(self, program: Program) -> float:
-        """How long it takes with a whole core, in seconds. Raises ``RuntimeError`` if it fails."""
+    def _program(self, form: str, test: str, sources: tuple[Path, ...], *arguments: str) -> Program:
+        return Program(form, test, sources, (str(self._home / f"{test}{form and '_'}{form}"), *arguments))
+
+    def usual(self, program: Program) -> Usual:
+        """What it takes with a whole core. Raises ``RuntimeError`` if it fails with that."""
         with self._lock:
             if program not in self._usual:
+                self.make(program, CSRC, Path(program.command[0]))
                 began = time.monotonic()
-                if run(program.command, self._whole, 600.0) is not Fate.SURVIVED:
-                    raise RuntimeError(f"{program.name} fails unchanged")
-                self._usual[program] = time.monotonic() - began
+                fate, cpu = _timed(program.command, self._whole, 600.0)
+                if fate is not Fate.SURVIVED:
+                    raise RuntimeError(f"{Path(program.command[0]).name} fails unchanged")
+                self._usual[program] = Usual(time.monotonic() - began, cpu)
             return self._usual[program]
 
-    def ordered(self, form: str, file: str) -> list[Program]:
-        """Those of a form: the file's own test first, those that take seconds last."""
-        own = Path(file).stem.split("_")[1]
-        of_form = [program for program in self.all if program.form == form]
-        return sorted(of_form, key=lambda one: (own not in one.name, any(slow in one.name for slow in SLOW)))
+    def make(self, program: Program, headers: Path, out: Path) -> None:
+        linked = (f"-L{self._whole}", f"-lpf{program.form}")
+        _made(*FORMS[program.form], f"-I{headers}", *program.sources, "-o", out, *linked)
+
+    def ordered(self, file: str) -> list[Program]:
+        """Those that may see a fault in a file: in each form replays first, then its own test."""
+        name = Path(file).stem.removeprefix("pf_")
+        own = f"test_{name.split('_')[0]}"
+        forms = list(FORMS)
+
+        def order(one: Program) -> tuple[int, bool, bool, bool]:
+            return forms.index(one.form), one.test.startswith("test_"), one.test != own, one.test in SLOW
+
+        may_see = (one for one in self.all if one.test == own or name in SLOW.get(one.test, (name,)))
+        return sorted(may_see, key=order)
 
 
 def run(command: Sequence[str], core: Path, seconds: float, cwd: Path = ROOT) -> Fate:
     """Run a test. A crash is a failure like any other."""
+    fate, _ = _timed(command, core, seconds, cwd=cwd)
+    return fate
+
+
+def _timed(
+    command: Sequence[str], core: Path, wall: float, cpu: float = float("inf"), cwd: Path = ROOT
+) -> tuple[Fate, float]:
+    """The fate, and the processor's time that it took. ``wall``, ``cpu``: seconds it may take at most."""
     path = os.pathsep.join([str(cwd), str(cwd / "tests")])
     environment = os.environ | {
         "LD_LIBRARY_PATH": str(core),
@@ -148,14 +193,27 @@ def run(command: Sequence[str], core: Path, seconds: float, cwd: Path = ROOT) ->
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    late = threading.Timer(wall, _killed, [started.pid])
+    late.start()
     try:
-        return Fate.KILLED if started.wait(seconds) else Fate.SURVIVED
-    except subprocess.TimeoutExpired:
-        return Fate.LATE
+        if cpu < float("inf"):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(started.pid, resource.RLIMIT_CPU, (int(cpu) + 1, int(cpu) + 2))
+        _, status, used = os.wait4(started.pid, 0)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)  # whatever it started goes with it
-        started.wait()
+        late.cancel()
+        _killed(started.pid)  # whatever it started goes with it
+    started.returncode = os.waitstatus_to_exitcode(status)
+    taken = used.ru_utime + used.ru_stime
+    if not started.returncode:
+        return Fate.SURVIVED, taken
+    by_time = started.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
+    return Fate.LATE if by_time else Fate.KILLED, taken
+
+
+def _killed(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 class CBench:
@@ -166,6 +224,7 @@ class CBench:
         self.csrc, self.core, self.tree = home / "csrc", home / "lib", home / "tree"
         self.sources = [self.csrc / source.name for source in sorted(CSRC.glob("pf_*.c"))]
         self._with_forms: dict[Path, bool] = {}
+        self._included: dict[tuple[Path, ...], str] = {}
 
     @classmethod
     def built(cls, home: Path) -> CBench:
@@ -194,7 +253,7 @@ class CBench:
         if source not in self._with_forms:
             text = source.read_text(encoding="utf-8")
             self._with_forms[source] = any(switch in text for switch in OWN_FORMS)
-        return form if self._with_forms[source] else ""
+        return form if form == SANITIZED or self._with_forms[source] else ""
 
     def _compilation(self, source: Path, form: str, out: Path) -> tuple[str | Path, ...]:
         return (*FORMS[form], f"-I{self.csrc}", "-c", source, "-o", out)
@@ -202,7 +261,7 @@ class CBench:
     def _link(self, form: str, changed: dict[Path, Path] | None = None) -> None:
         """``changed``: source to the object that stands in for its own."""
         objects = [(changed or {}).get(source, self._object(source, form)) for source in self.sources]
-        _made("-shared", *objects, "-o", self.core / f"libpf{form}.so")
+        _made(*FORMS[form], "-shared", *objects, "-o", self.core / f"libpf{form}.so")
 
     def _make_package(self) -> None:
         """The package, with a ``_native`` that finds the core where the programs do."""
@@ -221,7 +280,7 @@ class CBench:
         _made(*flags, wrapper, "-o", module, f"-L{self.core}", "-lpf")
 
     def try_mutant(self, mutant: Mutant, programs: Programs, python: bool = True) -> tuple[Fate, str]:
-        """Its fate, and who decided it. The core is whole again afterwards."""
+        """Its fate, and who decided it."""
         path = self.home / mutant.file
         whole = path.read_text(encoding="utf-8")
         path.write_text(mutant.applied(whole), encoding="utf-8")
@@ -229,40 +288,57 @@ class CBench:
             return self._tried(mutant, programs, python)
         finally:
             path.write_text(whole, encoding="utf-8")
-            for form in FORMS:
-                self._link(form)
+
+    def _includes(self, file: str, *sources: Path) -> bool:
+        if sources not in self._included:
+            command = [_compiler(), *FLAGS, f"-I{self.csrc}", "-MM", *map(str, sources)]
+            made = subprocess.run(command, capture_output=True, check=True)
+            self._included[sources] = made.stdout.decode()
+        return f"/{Path(file).name}" in self._included[sources]
 
     def _changed(self, mutant: Mutant, form: str) -> dict[Path, Path] | None:
         """The objects that are other now; None if one does not compile."""
         changed = {}
-        for source in self.sources:
-            if source.name != Path(mutant.file).name and mutant.file.endswith(".c"):
-                continue
-            whole = self._object(source, form)
+        for source in (source for source in self.sources if self._includes(mutant.file, source)):
+            whole, own = self._object(source, form), self._form_of(source, form)
             out = whole.with_suffix(".changed")
-            if not _cc(*self._compilation(source, self._form_of(source, form), out)):
+            made_before = own != form  # with the first form, which has no name
+            if not made_before and not _cc(*self._compilation(source, own, out)):
                 return None
             if out.read_bytes() != whole.read_bytes():
                 changed[source] = out
         return changed
 
     def _tried(self, mutant: Mutant, programs: Programs, python: bool) -> tuple[Fate, str]:
-        same = True
-        for form in FORMS:
-            changed = self._changed(mutant, form)
-            if changed is None:
-                return Fate.INVALID, "the compiler"
-            if not changed:
-                continue
-            same = False
-            self._link(form, changed)
-            for program in programs.ordered(form, mutant.file):
-                fate = run(program.command, self.core, LATE * (1 + programs.usual(program)))
+        other: dict[str, bool] = {}  # is this form of the core?
+        for program in programs.ordered(mutant.file):
+            form = program.form
+            if form == SANITIZED and not any(other.values()):
+                continue  # sanitizers know the column of each operator: their code differs always
+            if form not in other:
+                changed = self._changed(mutant, form)
+                if changed is None:
+                    return Fate.INVALID, "the compiler"
+                other[form] = bool(changed)
+                if changed:
+                    self._link(form, changed)
+            if other[form]:
+                fate = self._tried_with(program, programs, mutant)
                 if fate is not Fate.SURVIVED:
-                    return fate, program.name
-        if same:
+                    return fate, Path(program.command[0]).name
+        if not any(other.values()):
             return Fate.SAME, "the compiler"
-        return self._tried_from_python(mutant) if python else (Fate.SURVIVED, "")
+        return self._tried_from_python(mutant) if python and other[""] else (Fate.SURVIVED, "")
+
+    def _tried_with(self, program: Program, programs: Programs, mutant: Mutant) -> Fate:
+        usual = programs.usual(program)
+        command = program.command
+        if mutant.file.endswith(".h") and self._includes(mutant.file, *program.sources):
+            changed = self.home / Path(command[0]).name  # it has parts of the core inlined
+            programs.make(program, self.csrc, changed)
+            command = (str(changed), *command[1:])
+        fate, _ = _timed(command, self.core, LATE * (1 + usual.wall), BUSY * (1 + usual.cpu))
+        return fate
 
     def _tried_from_python(self, mutant: Mutant) -> tuple[Fate, str]:
         names = PYTHON_TESTS.get(Path(mutant.file).name, ALL_OF_IT)

@@ -90,6 +90,20 @@ class Tally:
         )
 
 
+def _entry(mutant: Mutant) -> dict[str, str | int]:
+    return {"file": mutant.file, "start": mutant.start, "line": mutant.line, "change": mutant.change}
+
+
+def settled(mutants: Sequence[Mutant]) -> dict[Mutant, Fate]:
+    """What an interrupted run found out, but for survivors: other tests may see those."""
+    found = {}
+    for line in FATES.read_text(encoding="utf-8").splitlines() if FATES.exists() else ():
+        entry = json.loads(line)
+        found[tuple(entry[name] for name in ("file", "start", "line", "change"))] = Fate[entry["fate"]]
+    fates = {mutant: found.get(tuple(_entry(mutant).values()), Fate.SURVIVED) for mutant in mutants}
+    return {mutant: fate for mutant, fate in fates.items() if fate is not Fate.SURVIVED}
+
+
 def try_all(mutants: Sequence[Mutant], benches: Sequence[Try], until: float, survivors: Survivors) -> Tally:
     """One after the other on each bench, as long as ``time.monotonic()`` is below ``until``."""
     tally, lock, left = Tally(), threading.Lock(), iter(mutants)
@@ -110,8 +124,7 @@ def try_all(mutants: Sequence[Mutant], benches: Sequence[Try], until: float, sur
                     if not known:
                         tally.unexplained.append(mutant)
                         print(f"survived: {mutant.file}: {mutant.line}: {mutant.change}", flush=True)
-                entry = {"file": mutant.file, "start": mutant.start, "line": mutant.line}
-                log.write(json.dumps(entry | {"change": mutant.change, "fate": fate.name, "by": by}) + "\n")
+                log.write(json.dumps(_entry(mutant) | {"fate": fate.name, "by": by}) + "\n")
 
     with ThreadPoolExecutor(len(benches)) as pool:
         list(pool.map(work, benches))
@@ -140,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mutants.run", description="Faults, and who sees them.")
     parser.add_argument("--seconds", type=float, default=300.0, help="for each kind (%(default)s)")
     parser.add_argument("--all", action="store_true", help="every mutant, however long it takes")
+    parser.add_argument("--resume", action="store_true", help="go on: what was killed before stays so")
     parser.add_argument("--seed", type=int, default=0, help="of the order (default: another each day)")
     parser.add_argument("--only", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--file", nargs="+", default=[], metavar="NAME", help="as pf_frame.c or keys.py")
@@ -147,17 +161,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     order = random.Random(args.seed or int(time.time() // 86_400))
     survivors, clean = Survivors(), True
+    if not args.resume:
+        FATES.unlink(missing_ok=True)
     for kind in args.only:
         benches_of, tried = KINDS[kind]
         if kind == "c" and compiler() is None:
             evidence(tried, "", f"{NOT_RUN}: needs a C compiler")
             continue
         mutants = [one for one in all_mutants(kind) if not args.file or Path(one.file).name in args.file]
+        before = settled(mutants) if args.resume else {}
+        mutants = [one for one in mutants if one not in before]
         order.shuffle(mutants)
         with tempfile.TemporaryDirectory() as home:
             benches = benches_of(Path(home), args.jobs)
             until = float("inf") if args.all else time.monotonic() + args.seconds
             tally = try_all(mutants, benches, until, survivors)
+        tally.fates.update(before.values())
         wrong = f"{len(tally.unexplained)} survive" if tally.unexplained else NOTHING
         evidence(tried, tally.times, wrong if tally.fates[Fate.KILLED] else "none was killed")
         clean = clean and wrong == NOTHING and tally.fates[Fate.KILLED] > 0

@@ -26,7 +26,9 @@ PYTHONS = ("3.11", "3.12", "3.13")
 # What a bot may want beside what it needs.
 OPTIONAL = ("uvloop", "metrics", "redis")
 # What our own tools need, each extra in a file of its name.
-EXTRAS = ("test", "bench", "lint", "fuzz", "audit")
+EXTRAS = ("test", "bench", "docs", "lint", "fuzz", "audit", "integrations")
+# Other people's clients, for whoever asks for them: "integrations" has the versions that are tested.
+PEERS = ("ccxt", "pacifica-python-sdk", "pacifica-sdk")
 NAMES = ("build", "run", "optional", *EXTRAS)
 
 HASH = re.compile(r"sha256:[0-9a-f]{64}")

@@ -99,6 +99,7 @@ def test_firing_again_and_after_disarming_signs_afresh(exchange: MockExchange, s
 def test_arming_twice_is_arming_once(exchange: MockExchange, signer: Signer) -> None:
     with to(exchange, signer, arm_window=7_000) as client:
         (armed,) = arm_orders(client, exchange, 1)
+        assert armed.order_id is not None
         assert client.arm("BTC", order_id=armed.order_id) is armed
         armed.fire().result()
         assert client.arm("BTC", order_id=armed.order_id) is not armed

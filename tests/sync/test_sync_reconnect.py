@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from links_of import sync_link_of
 
 from pacifica_fast import (
     ConnectionFailed,
@@ -27,7 +29,7 @@ from pacifica_fast.links import ConnectionEvent, LinkState
 from pacifica_fast.mock_exchange import MockExchange, Weather
 from pacifica_fast.replies import CancelAck
 from pacifica_fast.session import Truth
-from pacifica_fast.sync import connect
+from pacifica_fast.sync import Pending, connect
 
 QUICK: dict[str, Any] = {"backoff": 0.01, "backoff_max": 0.05}
 
@@ -90,6 +92,38 @@ def test_a_cancel_may_wait_for_a_connection(signer: Signer) -> None:
         assert waiting.result().order_id == orders[0]
         assert fired.result().order_id == orders[1]
         assert client.cancel_all_orders().cancelled_count == 1
+        client.close()
+
+
+@pytest.mark.parametrize("how", ["cancel", "fire", "pull"])
+def test_a_cancel_waits_too_if_it_is_the_one_that_finds_the_link_broken(signer: Signer, how: str) -> None:
+    with (
+        MockExchange().in_thread() as exchange,
+        connect(signer, url=exchange.url, on_disconnect="retry", **QUICK) as client,
+    ):
+        order = exchange.place(signer.account)
+        armed = client.arm("BTC", order_id=order.order_id)
+        sync_link_of(client)._send = lambda data, size: -errno.EPIPE
+        if how == "cancel":
+            pending: Pending[Any] = client.cancel_order_nowait("BTC", order_id=order.order_id)
+        else:
+            pending = armed.fire() if how == "fire" else client.pull()[0]
+            assert not armed.armed
+        assert pending.result().order_id == order.order_id
+        assert client.fates.not_sent == 0
+
+
+def test_a_pull_may_wait_for_a_connection(signer: Signer) -> None:
+    exchange = MockExchange()
+    with exchange.in_thread():
+        client = connect(signer, url=exchange.url, on_disconnect="retry", **QUICK)
+        orders = [exchange.place(signer.account).order_id for _ in range(3)]
+        for order_id in orders:
+            client.arm("BTC", order_id=order_id)
+    until(lambda: not client.connected)
+    pendings = client.pull("BTC")
+    with exchange.in_thread():
+        assert [pending.result().order_id for pending in pendings] == orders
         client.close()
 
 
