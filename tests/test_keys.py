@@ -121,6 +121,7 @@ def test_signatures_are_those_of_cryptography(seed: bytes, message: bytes) -> No
         assert keypair.sign_message(message) == Ed25519PrivateKey.from_private_bytes(seed).sign(message)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("more", [0, 1])
 def test_long_messages_are_signed_without_the_gil(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
     asked: list[str] = []
