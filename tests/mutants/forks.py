@@ -168,9 +168,10 @@ def _import(names: Iterable[str]) -> None:
 def main() -> None:
     _import(IMPORTED)
     gc.freeze()  # a fork need not look at it again
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        print(_fork(Job(**json.loads(line))), file=answers, flush=True)
+    answers = os.dup(1)
+    with contextlib.suppress(BrokenPipeError):  # whoever asked is gone
+        for line in sys.stdin:
+            os.write(answers, b"%d\n" % _fork(Job(**json.loads(line))))
 
 
 # Whoever has work for it.
