@@ -318,7 +318,6 @@ class Keypair:
             code = lib.pf_key_generate(key, raw_pubkey)
         else:
             code = lib.pf_key_open_seed(key, raw_pubkey, seed)
-        del seed
         if code != 0:
             return MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")
         text = ffi.new("char[44]")

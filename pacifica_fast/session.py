@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from math import inf
 from time import time
 from typing import Any, Generic, TypeVar
@@ -341,7 +342,7 @@ class Session(Generic[P]):
     def open_lane(self, now: float) -> Lane[P]:
         """A new connection."""
         taken = {lane.bit for lane in self._lanes}
-        bit = next(bit for bit in (1 << n for n in range(len(taken) + 1)) if bit not in taken)
+        bit = next(bit for bit in (1 << n for n in count()) if bit not in taken)
         lane: Lane[P] = Lane(self, bit, self.heartbeat, self.pong_timeout, now)
         self._lanes.append(lane)
         return lane
@@ -410,7 +411,7 @@ class Session(Generic[P]):
                 cost = cost_of(pending.operation)
                 pending._cost += cost
                 if pending._booked:
-                    pending._booked = max(0.0, pending._booked - cost)
+                    pending._booked -= cost
                 else:
                     self._spent += cost
                 self._in_flight[pending.id] = pending
@@ -428,7 +429,7 @@ class Session(Generic[P]):
 
     def _give_up(self, pending: P, lane: Lane[P], outcome: Exception, now: float) -> None:
         """Nothing more will come by this lane; the request ends if none is left."""
-        if pending._outcome is not None or not pending._lanes & lane.bit:
+        if pending._outcome is not None:
             return
         pending._lanes &= ~lane.bit
         pending._held = outcome = _better(pending._held, outcome)
@@ -445,7 +446,6 @@ class Session(Generic[P]):
         return True
 
     def _end(self, pending: P, outcome: Ack | Exception, now: float) -> None:
-        pending._held = None
         if pending._cost:
             self.budget.settled(pending._cost)
         self.unbook(pending)
@@ -611,19 +611,19 @@ class Session(Generic[P]):
         return min(reply, parked)
 
     def _expire(self, pending: P, now: float) -> None:
-        if pending._outcome is not None:
-            return
         reason = f"no reply within {self.timeout:g} s"
         if self._stray_error_at >= pending._since and self._stray_error:
             reason += f" (the exchange sent an error without id meanwhile: {self._stray_error})"
-        self.settle(pending, pending._held or OutcomeUnknown(reason, pending.id), now)
+        self._end_without_reply(pending, reason, now)
+
+    def _end_without_reply(self, pending: P, reason: str, now: float) -> None:
+        """A copy that was not sent says nothing of another that was."""
+        self.settle(pending, _better(pending._held, OutcomeUnknown(reason, pending.id)), now)
 
     def close(self, reason: str, now: float) -> None:
         """The end of everything: nothing is sent or received any more."""
-        for lane in list(self._lanes):
-            self.lost(lane, reason, now)
         for pending in self.in_flight():
-            self.settle(pending, pending._held or OutcomeUnknown(reason, pending.id), now)
+            self._end_without_reply(pending, reason, now)
         while self._parked:
             pending = self._parked.popleft().pending
             self._end(pending, NotSent(reason, pending.id), now)

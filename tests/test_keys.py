@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacifica_fast import InvalidRequest, KeyClosed, Keypair, Signer, b58decode, keys, reference
-from pacifica_fast._sodium import ffi, lib
+from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBKEY = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
@@ -119,6 +119,21 @@ def test_messages_of_any_size(size: int) -> None:
 def test_signatures_are_those_of_cryptography(seed: bytes, message: bytes) -> None:
     with Keypair.from_seed(seed) as keypair:
         assert keypair.sign_message(message) == Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("more", [0, 1])
+def test_long_messages_are_signed_without_the_gil(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    asked: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(lib, name)
+
+    monkeypatch.setattr("pacifica_fast.keys.lib", Watched())
+    Keypair.from_seed(SEED).sign_message(bytes(LONG_INPUT + more))
+    assert ("pf_key_sign_bytes" in asked, "pf_key_sign_bytes_detached" in asked) == (not more, bool(more))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +321,29 @@ BAD_FILES: dict[str, bytes] = {
     "another public half": json.dumps(list(WRONG_PAIR)).encode(),
 }
 
+# Each would be a seed if one character of it were overlooked: every 32 bytes are one.
+NUMBERS = json.dumps(list(SEED)).encode()
+BAD_FILES |= {
+    "colons for digits": b"[" + b",".join([b"0:"] * 32) + b"]",
+    "slashes for digits": b"[" + b",".join([b"0/"] * 32) + b"]",
+    "spaces inside numbers": b"[" + b",".join([b"1 1"] * 32) + b"]",
+    "31 numbers": json.dumps(list(SEED[:31])).encode(),
+    "33 numbers": json.dumps([*SEED, 1]).encode(),
+    "256 in a seed": json.dumps([256, *SEED[1:]]).encode(),
+    "more behind it": NUMBERS + b"x",
+    "a number behind it": NUMBERS + b"1",
+    "a comma behind it": NUMBERS + b",",
+    "a bracket behind it": NUMBERS + b"]",
+    "another behind it": NUMBERS + b"[]",
+    "a bracket before it": b"[" + NUMBERS,
+    "a number before it": b"1" + NUMBERS,
+    "a comma before it": b"[," + NUMBERS[1:],
+    "a place left empty": NUMBERS.replace(b",", b",,", 1),
+    "no end": NUMBERS[:-1],
+    "4096 bytes": NUMBERS.ljust(4096),
+    "more behind 4096 bytes": NUMBERS.ljust(4096) + b"x",
+}
+
 
 def forms_of(secret: bytes) -> list[str]:
     """How a secret of 8 bytes or more may show in a text."""
@@ -372,7 +410,8 @@ def test_the_checks_would_see_it() -> None:
 
 @pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
 def test_from_base58_refuses(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="private key: ") as caught:
+    why = "expected base58 |not base58 |its public half "
+    with pytest.raises(InvalidRequest, match=f"^private key: ({why})") as caught:
         Keypair.from_base58_string(text)
     check_error_says_nothing(caught.value)
 
@@ -405,6 +444,18 @@ def test_from_json_file_refuses(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"id\.json: ") as caught:
         Keypair.from_json_file(path)
     check_error_says_nothing(caught.value)
+    another_number = content in [BAD_FILES[f"{count} numbers"] for count in (31, 33, 63)]
+    if not another_number and content != BAD_FILES["another public half"]:
+        assert "expected the array of 64 numbers of a Solana id.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [NUMBERS.ljust(4095), b"[255" + b" , 255" * 31 + b"\t\n]"])
+def test_numbers_with_white_space(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "id.json"
+    path.write_bytes(content)
+    seed = bytes(json.loads(content))
+    for make in (Keypair.from_json_file, Keypair.from_file):
+        assert make(path).pubkey() == Keypair.from_seed(seed).pubkey()
 
 
 @pytest.mark.parametrize(
@@ -415,6 +466,8 @@ def test_from_json_file_refuses(tmp_path: Path, content: bytes) -> None:
         f"\n {json.dumps(list(PAIR))} \n",
         TEXT,
         f"\t{TEXT}\r\n",
+        TEXT.ljust(4095),
+        TEXT.rjust(4095),
     ],
 )
 def test_from_file(tmp_path: Path, content: str) -> None:
@@ -433,6 +486,15 @@ def test_from_file_refuses(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InvalidRequest, match="key: ") as caught:
         Keypair.from_file(path)
     check_error_says_nothing(caught.value)
+    assert ("got 4096 bytes or more" in str(caught.value)) == (len(content) >= 4096)
+
+
+def test_from_standard_input() -> None:
+    program = "from pacifica_fast import Keypair; print(Keypair.from_fd(0).pubkey())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=TEXT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == Keypair.from_bytes(PAIR).pubkey() + "\n"
 
 
 def test_from_file_reads_a_pipe_piece_by_piece() -> None:
@@ -784,6 +846,26 @@ def test_close_from_many_threads() -> None:
         for thread in threads:
             thread.join()
         assert slot_of(keypair) == bytes(256)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "says"),
+    [
+        (lib.PF_ERR_CLOSED, KeyClosed, "the key .* is closed"),
+        (lib.PF_ERR_MEMORY, MemoryError, "no memory to sign"),
+        (lib.PF_ERR_JSON_END, RuntimeError, "signing failed: text ends inside a value"),
+    ],
+)
+def test_every_failure_of_the_core_is_told(
+    monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception], says: str
+) -> None:
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda *_: code) if name == "pf_key_sign_bytes" else getattr(lib, name)
+
+    monkeypatch.setattr("pacifica_fast.keys.lib", Failing())
+    with pytest.raises(error, match=says):
+        Keypair.from_seed(SEED).sign_message(b"message")
 
 
 @pytest.mark.core

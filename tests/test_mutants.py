@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from mutants import c_source, python_source
 from mutants.c_tests import CSRC, TESTS_OF, CBench, Programs
+from mutants.lines import statement_at, telling
 from mutants.mutant import Fate, Mutant
+from mutants.python_tests import KnownTests, PythonBench
 from mutants.run import Survivors, all_mutants, settled, try_all
 from proof.builds import compiler
 
@@ -152,3 +157,144 @@ def test_fates_of_the_core_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(TESTS_OF, "frame", ("test_send",))
     assert fate("bytes[i] ^= mask[i % PF_MASK_SZ]", "(void)0") is Fate.SURVIVED
     assert (bench.home / file).read_text(encoding="utf-8") == text
+
+
+STATEMENTS = """\
+from __future__ import annotations
+
+@decorated
+def few(
+    n=3,
+):
+    "Not many."
+    if (
+        n < 4
+    ):
+        return (n +
+            1)
+    elif n < 5:
+        n += 1
+    try:
+        n += 2
+    finally:
+        pass
+    return [
+        m for m in range(n)
+    ]
+"""
+
+
+@pytest.mark.parametrize(
+    ("piece", "line"),
+    [("n=3", 4), ("n < 4", 8), ("return (n", 11), ("1)", 11), ("n < 5", 13), ("+= 2", 16), ("m for", 19)],
+)
+def test_the_statement_of_a_change(piece: str, line: int) -> None:
+    start = STATEMENTS.index(piece)
+    assert statement_at(STATEMENTS, start, start + len(piece))[0] == line
+
+
+def test_the_statements_of_a_function_are_those_of_its_head_too() -> None:
+    start = STATEMENTS.index("n=3")
+    assert statement_at(STATEMENTS, start, start + 3) == [4, 7, 8, 15, 19]
+
+
+def test_a_module_tells_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setitem(sys.modules, "pacifica_fast._recorder", SimpleNamespace(tell=told.append))
+    module: dict[str, Any] = {"decorated": lambda function: function}
+    exec(telling(STATEMENTS), module)
+    assert told == [4]
+    assert module["few"].__doc__ == "Not many."
+    assert module["few"](4) == [0, 1, 2, 3, 4, 5, 6]
+    assert told == [4, 8, 13, 14, 15, 16, 18, 19]
+
+
+FEW = """\
+MOST = 3
+
+def few(n):
+    return n < MOST
+
+def wait():
+    while few(4):
+        pass
+
+def fork():
+    return few(2)
+
+def untested():
+    return 1 + 1
+"""
+TESTS_OF_FEW = """\
+import os, subprocess, sys
+from pacifica_fast.few import few, fork, wait
+
+def test_few():
+    assert few(2)
+
+def test_wait():
+    wait()
+
+def test_fork():
+    if not (pid := os.fork()):
+        os._exit(not fork())
+    assert os.waitpid(pid, 0) == (pid, 0)
+
+def test_in_a_process():
+    subprocess.run([sys.executable, "-c", "from pacifica_fast import few; few.wait()"], check=True)
+"""
+
+
+def test_fates_of_a_module_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the tests that execute a line are asked, in whatever process; for so long and no longer."""
+    file = "pacifica_fast/few.py"
+    root = tmp_path / "root"
+    for name, text in {file: FEW, "pacifica_fast/__init__.py": "", "tests/test_few.py": TESTS_OF_FEW}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    tests = KnownTests({file: ["test_few.py"]}, tmp_path)
+    bench = PythonBench(tmp_path / "bench", tests, root)
+
+    def fate(old: str, new: str) -> tuple[Fate, str]:
+        start = FEW.index(old)
+        return bench.try_mutant(Mutant.of(file, FEW, start, start + len(old), new))
+
+    try:
+        seen = tests.of(file, bench)
+        few, waiting, fork, process = (
+            f"tests/test_few.py::test_{name}" for name in ("few", "wait", "fork", "in_a_process")
+        )
+        assert seen.lines[4] == {few, waiting, fork, process}
+        assert seen.lines[7] == {waiting, process}
+        assert seen.lines[11] == {fork}
+        assert set(seen.tests_of([1])) == set(seen.seconds)
+        assert fate("return n < MOST", "return None")[0] is Fate.KILLED
+        assert fate("few(2)", "few(3)") == (Fate.KILLED, fork)
+        assert fate("few(4)", "few(2)") == (Fate.LATE, waiting)
+        assert fate("few(4)", "few(5)")[0] is Fate.SURVIVED
+        assert fate("MOST = 3", "MOST = 2")[0] is Fate.KILLED
+        assert fate("MOST = 3", "MOST = ,") == (Fate.KILLED, "importing it")
+        assert fate("1 + 1", "1 - 1") == (Fate.SURVIVED, "no test executes it")
+        assert (bench.tree / file).read_text() == FEW
+    finally:
+        bench.close()
+    monkeypatch.setattr(PythonBench, "look", None)
+    assert KnownTests(tests.modules, tmp_path).of(file, bench) == seen
+    bench.digest = "of something else"
+    with pytest.raises(TypeError):
+        KnownTests(tests.modules, tmp_path).of(file, bench)
+
+
+def test_tests_that_fail_unchanged_are_no_judges(tmp_path: Path) -> None:
+    (tmp_path / "root" / "tests").mkdir(parents=True)
+    (tmp_path / "root" / "pacifica_fast").mkdir()
+    (tmp_path / "root" / "pacifica_fast" / "few.py").write_text(FEW)
+    (tmp_path / "root" / "tests" / "test_few.py").write_text("def test_few():\n    assert False\n")
+    bench = PythonBench(
+        tmp_path / "bench", KnownTests({"pacifica_fast/few.py": ["test_few.py"]}, tmp_path), tmp_path / "root"
+    )
+    try:
+        with pytest.raises(RuntimeError, match=r"fail unchanged: tests/test_few\.py::test_few"):
+            bench.look("pacifica_fast/few.py")
+    finally:
+        bench.close()

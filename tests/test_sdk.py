@@ -46,6 +46,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey, VerifyKey
 
 from pacifica_fast import reference, sdk
+from pacifica_fast._sodium import LONG_INPUT, lib
 from pacifica_fast.errors import KeyClosed
 from pacifica_fast.keys import Keypair
 
@@ -562,8 +563,28 @@ class TestFastPath:
         for keypair in (own, solders_keypair):
             for size in (0, 1_000, 10_000, 100_000):
                 sdk.sign_message(HEADER, {"v": "x" * size}, keypair)
+            sdk.sign_message(HEADER, {"v": "é" * 450}, keypair)  # three times the size when canonical
         sdk.prepare_message(HEADER, CANCEL)
         assert literal_calls == []
+
+    @pytest.mark.core
+    @pytest.mark.parametrize("more", [0, 1])
+    def test_long_ones_are_signed_without_the_gil(
+        self, own: Keypair, solders_keypair: Any, monkeypatch: pytest.MonkeyPatch, more: int
+    ) -> None:
+        asked: list[str] = []
+
+        class Watched:
+            def __getattr__(self, name: str) -> Any:
+                asked.append(name)
+                return getattr(lib, name)
+
+        monkeypatch.setattr(sdk, "lib", Watched())
+        around = len(json.dumps({**HEADER, "data": {"v": ""}}, separators=(",", ":")))
+        for keypair in (own, solders_keypair):
+            asked.clear()
+            sdk.sign_message(HEADER, {"v": "x" * (LONG_INPUT - around + more)}, keypair)
+            assert [name.endswith("_detached") for name in asked] == [bool(more)] * 2
 
     @pytest.mark.parametrize(
         "payload", [{"price": 1.0}, {"a": (1,)}, {1: 2}, {"a": 2**64}, {"a": "\ud800"}, {"side": Side.BID}]
@@ -629,6 +650,19 @@ class TestFastPath:
         assert sdk.sign_message(HEADER, CANCEL, solders_keypair) == real
         assert other == kept
 
+    @pytest.mark.parametrize("size", [1, 5_000, 50_000], ids=["kept buffer", "own buffer", "without the GIL"])
+    def test_what_c_refuses_takes_the_literal_path(
+        self, own: Keypair, solders_keypair: Any, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        payload = {"v": "x" * size}
+        wanted = reference.sign_message(HEADER, payload, solders_keypair)
+        for pair in (bytes(solders_keypair)[:32], bytes(64), bytes(solders_keypair) + b"x"):
+            monkeypatch.setattr(sdk, "_solders_bytes", lambda _, pair=pair: bytes(bytearray(pair)))
+            assert sdk.sign_message(HEADER, payload, solders_keypair) == wanted
+        own.close()
+        with pytest.raises(KeyClosed):
+            sdk.sign_message(HEADER, payload, own)
+
     @pytest.mark.parametrize("code", [-1, -2, -3, -5, -7, -20, -99])
     def test_every_refusal_of_c_takes_the_literal_path(
         self, solders_keypair: Any, monkeypatch: pytest.MonkeyPatch, literal_calls: list[str], code: int
@@ -646,13 +680,6 @@ class TestFastPath:
         monkeypatch.setattr(sdk, "_solders_bytes", lambda keypair: bytes(keypair)[:32] + bytes(32))
         assert sdk.sign_message(HEADER, CANCEL, solders_keypair) == wanted
         assert literal_calls == ["_prepare_literally", "b58encode"]
-
-    def test_pair_of_another_length_never_reaches_c(
-        self, solders_keypair: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        wanted = sdk.sign_message(HEADER, CANCEL, solders_keypair)
-        monkeypatch.setattr(sdk, "_solders_bytes", lambda keypair: bytes(keypair)[:32])
-        assert sdk.sign_message(HEADER, CANCEL, solders_keypair) == wanted
 
 
 class TestSecrets:
@@ -697,6 +724,7 @@ class TestSecrets:
     def test_kept_buffers_hold_no_secret(self, solders_keypair: Any, own: Keypair) -> None:
         for keypair in (solders_keypair, own):
             sdk.sign_message(HEADER, CANCEL, keypair)
+        assert sdk._idle_buffers
         for _, view in sdk._idle_buffers:
             assert SEED not in view[:]
 
@@ -773,6 +801,11 @@ assert sdk.sign_message(header, {}, Keypair())[1] == reference.b58encode(b"\\1" 
 for found in (Keypair, Keypair(), int, type, None, lambda: None):
     stub.Keypair = found
     assert sdk.sign_message(header, {}, Keypair())[1] == reference.b58encode(b"\\1" * 64)
+native, ours = bytes.hex, Keypair.sign_message  # one native method is not enough
+for sign, to_bytes in ((native, ours), (ours, native)):
+    members = {"sign_message": sign, "__bytes__": to_bytes, "__module__": "solders.keypair"}
+    stub.Keypair = type("Keypair", (), members)
+    assert sdk._find_solders() is None
 assert sdk._solders_keypair is None
 """
         )

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from pacifica_fast import InvalidRequest, KeyClosed, Keypair, Request, Signer, reference
-from pacifica_fast._sodium import ffi, lib
+from pacifica_fast._sodium import LONG_INPUT, ffi, lib
 
 SEED = bytes(range(1, 33))
 U64_MAX = 2**64 - 1
@@ -327,6 +328,25 @@ def test_payloads_of_any_size(size: int) -> None:
         verify_bytes(keypair.pubkey(), signed.signature, signed.message.encode())
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("more", [0, 1])
+def test_long_payloads_are_signed_without_the_gil(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    asked: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(lib, name)
+
+    monkeypatch.setattr("pacifica_fast.signer.lib", Watched())
+    data = {"v": "x" * (LONG_INPUT - len('{"v":""}') + more)}
+    signer.request("x", data)
+    signer.sign("x", data)
+    calls = ["pf_request", "pf_sign_data"]
+    assert [name in asked for name in calls] == [not more] * 2
+    assert [f"{name}_detached" in asked for name in calls] == [bool(more)] * 2
+
+
 # Refusals: an error that names the field, and no signature.
 
 
@@ -378,6 +398,17 @@ BAD: dict[str, list[Any]] = {
 
 Call = Callable[..., Any]
 
+
+def frame_of_cancel(
+    symbol: Any,
+    order_id: Any = None,
+    client_order_id: Any = None,
+    timestamp: Any = None,
+    expiry_window: Any = None,
+) -> bytes:
+    return signer.cancel_order_frame(symbol, order_id, client_order_id, timestamp, expiry_window, 0)
+
+
 CALLS: dict[str, tuple[Call, dict[str, Any], list[str]]] = {
     "cancel_order": (
         signer.cancel_order,
@@ -388,6 +419,16 @@ CALLS: dict[str, tuple[Call, dict[str, Any], list[str]]] = {
         signer.cancel_order,
         {"symbol": "BTC", "client_order_id": CLIENT_ID},
         ["symbol", "client_order_id", "timestamp", "expiry_window", "request_id"],
+    ),
+    "cancel_order_frame": (
+        frame_of_cancel,
+        {"symbol": "BTC", "order_id": 1},
+        ["symbol", "order_id", "timestamp", "expiry_window"],
+    ),
+    "cancel_order_frame by client id": (
+        frame_of_cancel,
+        {"symbol": "BTC", "client_order_id": CLIENT_ID},
+        ["symbol", "client_order_id", "timestamp", "expiry_window"],
     ),
     "cancel_all_orders": (
         signer.cancel_all_orders,
@@ -456,11 +497,70 @@ def test_the_watch_works(nothing_is_signed: None) -> None:
             call(**arguments)
 
 
+@pytest.mark.parametrize("symbol", [MyStr("BTC"), ["BTC"]])
+def test_no_symbol_is_known_by_what_it_equals(symbol: Any) -> None:
+    signer.cancel_order("BTC", order_id=1)
+    for call in (signer.cancel_order, frame_of_cancel):
+        with pytest.raises(InvalidRequest, match=r"^symbol: expected str"):
+            call(symbol, order_id=1)
+
+
 @pytest.mark.usefixtures("nothing_is_signed")
 @pytest.mark.parametrize("ids", [{}, {"order_id": 1, "client_order_id": CLIENT_ID}])
 def test_exactly_one_id(ids: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest, match="order_id and client_order_id: give exactly one"):
-        signer.cancel_order("BTC", **ids)
+    orders: list[Call] = [
+        partial(signer.cancel_order, "BTC", **ids),
+        partial(frame_of_cancel, "BTC", **ids),
+        partial(signer.order_reference, ids.get("order_id"), ids.get("client_order_id")),
+    ]
+    for order in orders:
+        with pytest.raises(InvalidRequest, match="order_id and client_order_id: give exactly one"):
+            order()
+
+
+@pytest.mark.parametrize("order_id", [0, 1, U64_MAX])
+def test_what_an_order_is_addressed_by(order_id: int) -> None:
+    assert signer.order_reference(order_id, None) == (order_id, b"")
+    assert signer.order_reference(None, CLIENT_ID) == (0, CLIENT_ID.encode())
+    assert signer.order_reference(None, uuid.UUID(CLIENT_ID)) == (0, CLIENT_ID.encode())
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [(value, None) for value in BAD["order_id"]] + [(None, value) for value in BAD["client_order_id"]],
+)
+def test_bad_references(reference: tuple[Any, Any]) -> None:
+    field = "order_id" if reference[1] is None else "client_order_id"
+    with pytest.raises(InvalidRequest, match=f"^{field}: expected "):
+        signer.order_reference(*reference)
+
+
+@pytest.mark.parametrize("symbol", BAD["symbol"])
+def test_bad_symbols_of_armed_cancels(symbol: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^symbol: expected "):
+        signer.armed_template(symbol, 5_000)
+
+
+def test_what_c_refuses_of_a_payload() -> None:
+    """Python may be told to write integers of any length; the core is not."""
+    digits = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        for call in (signer.request, signer.sign):
+            with pytest.raises(InvalidRequest, match=r"^data: integer of more than 4300 digits$"):
+                call("x", {"a": 10**5000})
+    finally:
+        sys.set_int_max_str_digits(digits)
+
+
+def test_a_template_that_cannot_be_made_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda *_: lib.PF_ERR_CLOSED) if name == "pf_template_make" else getattr(lib, name)
+
+    monkeypatch.setattr("pacifica_fast.signer.lib", Refusing())
+    with pytest.raises(KeyClosed):
+        Signer(keypair).cancel_order("BTC", order_id=1)
 
 
 @pytest.mark.usefixtures("nothing_is_signed")
@@ -605,6 +705,55 @@ def test_what_a_signer_says_of_itself() -> None:
     assert repr(agent) == f"<Signer {OTHER_ACCOUNT} agent_wallet={keypair.pubkey()} expiry_window=30000>"
 
 
+@pytest.mark.core
+def test_armed_cancels_are_signed_without_what_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools: list[Any] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return make if name == "pf_template_make" else getattr(lib, name)
+
+    def make(*arguments: Any) -> Any:
+        pools.append(arguments[3])
+        return lib.pf_template_make(*arguments)
+
+    monkeypatch.setattr("pacifica_fast.signer.lib", Watched())
+    with Signer(keypair, prepared=1) as who:
+        who.armed_template("BTC", 5_000)
+        who.cancel_order("BTC", order_id=1)
+        assert who._pool is not None
+        assert pools == [ffi.NULL, who._pool.handle]
+
+
+def test_one_thread_signs_many_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pacifica_fast.signer.sign_many", lambda *arguments: arguments)
+    assert signer.sign_many([b"m"]) == (keypair, [b"m"], 1)  # type: ignore[comparison-overlap]
+    assert signer.sign_many([b"m"], threads=3) == (keypair, [b"m"], 3)  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "says"),
+    [
+        (lib.PF_ERR_JSON_END, InvalidRequest, "^data: text ends inside a value$"),
+        (lib.PF_ERR_JSON_OBJECT, InvalidRequest, "^data: expected an object$"),
+        (lib.PF_ERR_MEMORY, MemoryError, "no memory to sign"),
+    ],
+)
+def test_failures_of_the_core_are_told(code: int, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        signer.fail(code, "data")
+
+
+def test_what_is_prepared_and_how_long_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("pacifica_fast.signer.NoncePool", lambda *arguments: made.append(arguments))
+    Signer(keypair)
+    Signer(keypair, prepared=7)
+    Signer(keypair, prepared=65_536, prepared_max_age=0.001)
+    Signer(keypair, prepared=1, prepared_max_age=86_400)
+    assert made == [(keypair, 7, 60_000), (keypair, 65_536, 1), (keypair, 1, 86_400_000)]
+
+
 def test_what_a_request_says_of_itself() -> None:
     request = signer.cancel_order("BTC", order_id=1, request_id=REQUEST_ID)
     assert repr(request) == f"<Request cancel_order {REQUEST_ID}>"
@@ -646,8 +795,18 @@ def test_templates_do_not_grow_for_ever() -> None:
             == symbol
         )
         who.cancel_all_orders(expiry_window=number + 1)
-    assert len(who._order_templates) <= 4096
-    assert len(who._cancel_all_templates) <= 4096
+        who.sign("x" * 64, {}, expiry_window=number + 1)
+    for templates in (who._order_templates, who._cancel_all_templates, who._operation_templates):
+        assert len(templates) == 5000 - 4096  # it started over once
+
+
+def test_room_for_a_request_is_used_again() -> None:
+    who = Signer(keypair)
+    for number in range(3):
+        who.cancel_order("BTC", order_id=number)
+        who.cancel_order("BTC", client_order_id=CLIENT_ID)
+        who.cancel_order_frame("BTC", number, None, None, None, 0)
+    assert [len(blanks) for blanks in who._blanks.values()] == [1]
 
 
 def test_a_failed_call_leaves_no_trace() -> None:
@@ -684,6 +843,20 @@ def framed(frame: bytes) -> Request:
     assert received.opcode is Opcode.TEXT
     assert received.fin
     return Request(bytes(received.data))
+
+
+@pytest.mark.parametrize("window", [None, 1, 30_000])
+@pytest.mark.parametrize("order", [0, 1, U64_MAX, CLIENT_ID])
+def test_frames_hold_the_request(order: Any, window: int | None) -> None:
+    field = "client_order_id" if order == CLIENT_ID else "order_id"
+    ids: dict[str, Any] = {"order_id": None, "client_order_id": None} | {field: order}
+    signer.cancel_order("BTC", order_id=1)  # of another window
+    number = lib.pf_id_take(1)
+    request = framed(
+        signer.cancel_order_frame("BTC", **ids, timestamp=5, expiry_window=window, number=number)
+    )
+    same = signer.cancel_order("BTC", **ids, timestamp=5, expiry_window=window, request_id=request.id)
+    assert request.text == same.text
 
 
 def test_reserved_numbers() -> None:

@@ -183,7 +183,10 @@ class Link(asyncio.BufferedProtocol):
         """Drop the connection, and wait until its socket is closed."""
         self.abort(reason)
         if self._transport is not None:
-            await self.closed
+            await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT)
+        if self._transport is not None and not self.closed.done():
+            # uvloop, cancelled after connection_made, closes its socket and never says so.
+            self.connection_lost(None)
 
     # Callbacks of the transport.
 

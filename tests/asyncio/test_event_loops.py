@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 from pacifica_fast import InvalidRequest, Keypair, Signer
 from pacifica_fast.asyncio import connect
 from pacifica_fast.asyncio.client import check_event_loop
+from pacifica_fast.asyncio.link import Link
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -88,6 +89,32 @@ def test_the_cancel_is_on_the_wire_before_the_loop_runs_again(
         peer.socket.close()
         await client.close()
 
+    run(main())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_opening_may_be_cancelled_as_the_connection_is_made(
+    peer: Peer, run: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop then never calls connection_lost: nobody may wait for it without end."""
+    made = Link.connection_made
+    opening: asyncio.Future[Any] | None = None
+
+    def cancelled(link: Link, transport: asyncio.BaseTransport) -> None:
+        made(link, transport)
+        assert opening is not None
+        opening.cancel()
+
+    async def main() -> None:
+        nonlocal opening
+        signer = Signer(Keypair.from_seed(bytes(range(32))))
+        opening = asyncio.ensure_future(connect(signer, url=peer.url))
+        async with asyncio.timeout(30):
+            await asyncio.wait([opening])
+        assert opening.cancelled()
+        await asyncio.get_running_loop().run_in_executor(None, peer._thread.join)
+
+    monkeypatch.setattr(Link, "connection_made", cancelled)
     run(main())
 
 

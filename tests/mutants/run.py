@@ -32,7 +32,7 @@ from proof.evidence import NOT_RUN, NOTHING, evidence
 from mutants import c_source, python_source
 from mutants.c_tests import CSRC, ROOT, CBench, Programs
 from mutants.mutant import Fate, Mutant
-from mutants.python_tests import PYTHON_TESTS, PythonBench
+from mutants.python_tests import PYTHON_TESTS, KnownTests, PythonBench
 
 __all__ = ["Survivors", "all_mutants", "main"]
 
@@ -131,15 +131,24 @@ def try_all(mutants: Sequence[Mutant], benches: Sequence[Try], until: float, sur
     return tally
 
 
-def c_benches(home: Path, jobs: int) -> list[Try]:
+def c_benches(home: Path, jobs: int, _files: Sequence[str]) -> list[Try]:
     first = CBench.built(home / "c0")
     programs = Programs(home, first.core)
     benches = [first, *(first.copied(home / f"c{number}") for number in range(1, jobs))]
     return [partial(bench.try_mutant, programs=programs) for bench in benches]
 
 
-def python_benches(home: Path, jobs: int) -> list[Try]:
-    return [PythonBench(home / f"python{number}").try_mutant for number in range(jobs)]
+def python_benches(home: Path, jobs: int, files: Sequence[str]) -> list[Try]:
+    tests = KnownTests()
+    benches = [PythonBench(home / f"python{number}", tests) for number in range(jobs)]
+
+    def look(number: int) -> None:
+        for file in files[number::jobs]:
+            tests.of(file, benches[number])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(look, range(jobs)))
+    return [bench.try_mutant for bench in benches]
 
 
 KINDS = {
@@ -172,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutants = [one for one in mutants if one not in before]
         order.shuffle(mutants)
         with tempfile.TemporaryDirectory() as home:
-            benches = benches_of(Path(home), args.jobs)
+            benches = benches_of(Path(home), args.jobs, sorted({one.file for one in mutants}))
             until = float("inf") if args.all else time.monotonic() + args.seconds
             tally = try_all(mutants, benches, until, survivors)
         tally.fates.update(before.values())
