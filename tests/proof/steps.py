@@ -101,6 +101,7 @@ STEPS = (
         _module("proof.nonces", "--signatures", "300000"),
     ),
     Step("races", _module("proof.races"), _module("proof.races", "--seconds", "3")),
+    Step("mutants", _module("mutants.run", "--seconds", "240", "--jobs", "1"), None),
     Step("pythons", _module("proof.pythons"), None),  # CI has a job for each
     Step("dudect", _module("ctgrind.dudect"), _module("ctgrind.dudect", "--short")),
     Step(
