@@ -425,14 +425,14 @@ def test_from_base58_refuses_types(value: Any) -> None:
 
 @pytest.mark.parametrize("secret", BAD_BYTES.values(), ids=BAD_BYTES)
 def test_from_bytes_refuses(secret: Any) -> None:
-    with pytest.raises(InvalidRequest, match="^private key: (expected |its public half )") as caught:
+    with pytest.raises(InvalidRequest, match=r"^private key: (expected |its public half )") as caught:
         Keypair.from_bytes(secret)
     check_error_says_nothing(caught.value)
 
 
 @pytest.mark.parametrize("secret", [*BAD_BYTES.values(), PAIR], ids=[*BAD_BYTES, "a pair"])
 def test_from_seed_refuses(secret: Any) -> None:
-    with pytest.raises(InvalidRequest, match="^seed: expected ") as caught:
+    with pytest.raises(InvalidRequest, match=r"^seed: expected ") as caught:
         Keypair.from_seed(secret)
     check_error_says_nothing(caught.value)
 

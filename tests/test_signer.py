@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -723,6 +724,15 @@ def test_armed_cancels_are_signed_without_what_is_prepared(monkeypatch: pytest.M
         who.cancel_order("BTC", order_id=1)
         assert who._pool is not None
         assert pools == [ffi.NULL, who._pool.handle]
+
+
+def test_leaving_a_signer_ends_what_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    pool = SimpleNamespace(close=lambda: closed.append(True))
+    monkeypatch.setattr("pacifica_fast.signer.NoncePool", lambda *_: pool)
+    with Signer(keypair, prepared=1):
+        assert closed == []
+    assert closed == [True]
 
 
 def test_one_thread_signs_many_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
