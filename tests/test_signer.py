@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -725,6 +726,15 @@ def test_armed_cancels_are_signed_without_what_is_prepared(monkeypatch: pytest.M
         assert pools == [ffi.NULL, who._pool.handle]
 
 
+def test_leaving_a_signer_ends_what_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    pool = SimpleNamespace(close=lambda: closed.append(True))
+    monkeypatch.setattr("pacifica_fast.signer.NoncePool", lambda *_: pool)
+    with Signer(keypair, prepared=1):
+        assert closed == []
+    assert closed == [True]
+
+
 def test_one_thread_signs_many_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pacifica_fast.signer.sign_many", lambda *arguments: arguments)
     assert signer.sign_many([b"m"]) == (keypair, [b"m"], 1)  # type: ignore[comparison-overlap]
@@ -800,12 +810,16 @@ def test_templates_do_not_grow_for_ever() -> None:
         assert len(templates) == 5000 - 4096  # it started over once
 
 
-def test_room_for_a_request_is_used_again() -> None:
+@pytest.mark.parametrize("order", [{"order_id": 1}, {"client_order_id": CLIENT_ID}])
+@pytest.mark.parametrize("framed", [False, True])
+def test_room_for_a_request_is_used_again(order: dict[str, Any], framed: bool) -> None:
     who = Signer(keypair)
-    for number in range(3):
-        who.cancel_order("BTC", order_id=number)
-        who.cancel_order("BTC", client_order_id=CLIENT_ID)
-        who.cancel_order_frame("BTC", number, None, None, None, 0)
+    ids: dict[str, Any] = {"order_id": None, "client_order_id": None} | order
+    for _ in range(3):
+        if framed:
+            who.cancel_order_frame("BTC", **ids, timestamp=None, expiry_window=None, number=0)
+        else:
+            who.cancel_order("BTC", **order)
     assert [len(blanks) for blanks in who._blanks.values()] == [1]
 
 

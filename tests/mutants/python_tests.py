@@ -11,6 +11,7 @@ import compileall
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,7 +134,8 @@ class PythonBench:
     def look(self, file: str) -> Seen:
         """Run the tests of a module. Raises ``RuntimeError`` if they do not pass unchanged.
 
-        What fails of a module that tells what it executes, because that takes time, gets another chance.
+        What fails of a module that tells what it executes, because that takes time, gets another chance. A
+        few that still fail, on a machine too busy for them, are no judges, and named.
         """
         with tempfile.NamedTemporaryFile("r", dir=self.tree) as lines:
             with self._as(file, telling((self.tree / file).read_text(encoding="utf-8"))):
@@ -144,9 +146,11 @@ class PythonBench:
             _, results = self._run(file, limits=dict.fromkeys(failed, 600.0))
             ended |= {one["test"]: one for one in results if "passed" in one}
         failed = [test for test, one in ended.items() if not one["passed"]]
-        if failed or not ended:
+        if len(failed) * 100 >= len(ended):
             raise RuntimeError(f"the tests of {file} fail unchanged: {', '.join(failed)}")
-        return Seen({test: one["seconds"] for test, one in ended.items()}, found)
+        for test in failed:
+            print(f"fails unchanged, and is not asked: {test}", file=sys.stderr, flush=True)
+        return Seen({test: one["seconds"] for test, one in ended.items() if one["passed"]}, found)
 
     def try_mutant(self, mutant: Mutant) -> tuple[Fate, str]:
         """Its fate, and the test that decided it. The file is whole again afterwards."""
