@@ -93,7 +93,7 @@ static int64_t
 corrected_now( const pf_clock *clock ) {
   int64_t const now = pf_now();
   if( PF_UNLIKELY( now < 0 ) ) {
-    return now; /* PF_ERR_CLOCK */
+    return now;
   }
   int64_t const corrected = now + pf_clock_correction( clock );
   return PF_LIKELY( corrected >= 0 ) ? corrected : PF_ERR_CLOCK;

@@ -1232,6 +1232,27 @@ test_places_are_used_again( void ) {
   CHECK( count_mappings() == mapped );
 }
 
+/* All entries of a chunk are used before there is another, and used again. */
+
+static void
+test_a_chunk_is_filled( void ) {
+  enum { CHUNK_ENTRIES = 256 }; /* as in pf_armed.c */
+  static int64_t handles[CHUNK_ENTRIES];
+  pf_armed_store store;
+  size_t const   mapped = count_mappings(); /* with one chunk, which is free */
+  open_store( &store );
+  for( unsigned times = 0; times < 3; times++ ) {
+    for( unsigned i = 0; i < CHUNK_ENTRIES; i++ ) {
+      handles[i] = arm( &store, &order, i );
+    }
+    CHECK( count_mappings() == mapped );
+    for( unsigned i = 0; i < CHUNK_ENTRIES; i++ ) {
+      CHECK( fire_whole( &store, handles[i], &order ).order_id == i );
+    }
+  }
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
 /* The keeper comes to every entry of a chunk, and of the next. */
 
 static void
@@ -1564,6 +1585,7 @@ main( void ) {
   make( &quick_order, &key, QUICK_WINDOW );
 
   test_places_are_used_again();
+  test_a_chunk_is_filled();
   test_handles_that_lead_nowhere();
   test_fired_once();
   test_dropped();
