@@ -15,7 +15,7 @@ from pathlib import Path
 
 CSRC = Path(__file__).parents[2] / "csrc"
 # What signing consists of.
-CORE = ("pf_gate.c", "pf_nonce.c", "pf_pages.c", "pf_signer.c", "pf_sodium.c", "pf_thread.c")
+CORE = ("pf_clock.c", "pf_gate.c", "pf_nonce.c", "pf_pages.c", "pf_signer.c", "pf_sodium.c", "pf_thread.c")
 # As on a kernel that wipes nothing when a process forks.
 FALLBACK = "PF_TEST_NO_WIPEONFORK"
 
