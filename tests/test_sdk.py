@@ -682,6 +682,35 @@ class TestFastPath:
         assert literal_calls == ["_prepare_literally", "b58encode"]
 
 
+class TestSignJson:
+    """What integrations call: JSON that somebody else wrote."""
+
+    def test_as_sign_message(self, own: Keypair, solders_keypair: Any) -> None:
+        json_text = json.dumps({**HEADER, "data": CANCEL}).encode()
+        for keypair in (own, solders_keypair):
+            assert sdk.sign_json(json_text, keypair) == sdk.sign_message(HEADER, CANCEL, keypair)
+
+    def test_none_for_what_c_does_not_know(self, solders_keypair: Any) -> None:
+        assert sdk.sign_json(b"{}", solders_keypair) is not None
+        assert sdk.sign_json(b"{}", Duck()) is None
+
+    def test_none_for_a_keypair_that_signs_in_another_way(
+        self, own: Keypair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Keypair, "sign_message", lambda self, message: bytes(64))
+        assert sdk.sign_json(b"{}", own) is None
+
+    def test_none_for_solders_that_signs_in_another_way(
+        self, solders_keypair: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert sdk.sign_json(b"{}", solders_keypair) is not None
+        monkeypatch.setattr(type(solders_keypair), "sign_message", lambda self, message: bytes(64))
+        assert sdk.sign_json(b"{}", solders_keypair) is None
+
+    def test_none_for_what_is_no_json(self, own: Keypair) -> None:
+        assert sdk.sign_json(b"{", own) is None
+
+
 class TestSecrets:
     @pytest.mark.parametrize("size", [1, 5_000, 50_000], ids=["kept buffer", "own buffer", "without the GIL"])
     @pytest.mark.parametrize("fails", [False, True])
