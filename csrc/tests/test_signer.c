@@ -641,6 +641,15 @@ test_pair_is_checked( void ) {
 }
 
 static void
+test_nothing_is_left_of_a_refused_pair( void ) {
+  static uint8_t pair[PF_PAIR_SZ];
+  make_pair( pair );
+  pair[PF_PAIR_SZ - 1] ^= 1;
+  check_pair_refused( pair, PF_ERR_MISMATCH );
+  CHECK( !check_stands_below( pair + 8, 16 ) );
+}
+
+static void
 test_pair_memory_is_bounded( void ) {
   static uint8_t pairs[3 * REMEMBERED][PF_PAIR_SZ];
   for( size_t i = 0; i < 3 * REMEMBERED; i++ ) {
@@ -739,6 +748,7 @@ main( void ) {
   test_fork_while_signing();
   test_clone();
   test_pair_is_checked();
+  test_nothing_is_left_of_a_refused_pair();
   test_pair_memory_is_bounded();
   test_pair_memory_and_fork();
   test_pairs_and_threads();
