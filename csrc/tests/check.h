@@ -82,4 +82,25 @@ check_contains( const void *haystack, size_t haystack_sz, const void *needle, si
   return 0;
 }
 
+/* check_stands_below tells whether bytes of a call that has returned are
+   left on the stack.  Sanitizers keep house there in their own way. */
+
+#if defined( __SANITIZE_ADDRESS__ ) || defined( __SANITIZE_THREAD__ )
+#define STACK_IS_PLAIN 0
+#elif defined( __has_feature )
+#if __has_feature( address_sanitizer ) || __has_feature( memory_sanitizer ) || __has_feature( thread_sanitizer )
+#define STACK_IS_PLAIN 0
+#endif
+#endif
+#if !defined( STACK_IS_PLAIN )
+#define STACK_IS_PLAIN 1
+#endif
+
+static __attribute__( ( noinline, unused ) ) int
+check_stands_below( const uint8_t *bytes, size_t n ) {
+  uint8_t below[16384];
+  __asm__ __volatile__( "" : : "r"( below ) : "memory" );
+  return STACK_IS_PLAIN && check_contains( below, sizeof( below ), bytes, n );
+}
+
 #endif /* PF_TESTS_CHECK_H */

@@ -526,6 +526,43 @@ test_fork_while_opening( void ) {
   CHECK( pf_key_close( &key ) == PF_OK );
 }
 
+/* A signal handler forks while a key signs: the child gives nothing away
+   of a signature that its parent may be sending. */
+
+static pid_t child_while_signing;
+
+static int
+sign_and_fork( unsigned char       *sm,
+               unsigned long long  *sm_len,
+               const unsigned char *m,
+               unsigned long long   len,
+               const unsigned char *pair ) {
+  int const rc        = fake_sign( sm, sm_len, m, len, pair );
+  child_while_signing = fork();
+  return rc;
+}
+
+static void
+test_fork_while_signing( void ) {
+  pf_key         key;
+  uint8_t        seed[PF_SEED_SZ];
+  signed_message s;
+  pf_sodium      table = fake_table;
+  table.crypto_sign    = sign_and_fork;
+  open_key( &key, seed );
+  CHECK( pf_sodium_set( &table ) == PF_OK );
+  int const rc = sign( &key, &s );
+  CHECK( pf_sodium_set( &fake_table ) == PF_OK );
+  if( child_while_signing == 0 ) {
+    CHECK( rc == PF_ERR_CLOSED );
+    CHECK( check_all_zero( s.signature, sizeof( s.signature ) ) );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child_while_signing );
+  CHECK( rc == PF_OK && !check_all_zero( s.signature, sizeof( s.signature ) ) );
+  CHECK( pf_key_close( &key ) == PF_OK );
+}
+
 static void
 test_clone( void ) {
 #if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
@@ -597,6 +634,19 @@ test_pair_is_checked( void ) {
   check_pair_refused( zero, PF_ERR_MISMATCH ); /* one that was wiped */
   memset( pair, FAKE_BROKEN_SEED, PF_SEED_SZ );
   check_pair_refused( pair, PF_ERR_SODIUM );
+  make_pair( pair );
+  atomic_store( &fake_hash_fails, 1 );
+  check_pair_refused( pair, PF_ERR_SODIUM );
+  atomic_store( &fake_hash_fails, 0 );
+}
+
+static void
+test_nothing_is_left_of_a_refused_pair( void ) {
+  static uint8_t pair[PF_PAIR_SZ];
+  make_pair( pair );
+  pair[PF_PAIR_SZ - 1] ^= 1;
+  check_pair_refused( pair, PF_ERR_MISMATCH );
+  CHECK( !check_stands_below( pair + 8, 16 ) );
 }
 
 static void
@@ -695,8 +745,10 @@ main( void ) {
   test_fork();
   test_fork_with_call_in_flight();
   test_fork_while_opening();
+  test_fork_while_signing();
   test_clone();
   test_pair_is_checked();
+  test_nothing_is_left_of_a_refused_pair();
   test_pair_memory_is_bounded();
   test_pair_memory_and_fork();
   test_pairs_and_threads();
