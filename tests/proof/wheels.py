@@ -31,6 +31,8 @@ ENVIRONMENTS = ROOT / "build" / "wheels"
 WHEEL_MAX = 300_000  # bytes
 PATIENCE = 1_800  # s, for a command
 IMPORTS = 15
+# For the processes that tests start: what they write to stderr is compared.
+QUIET = {"PYTHONWARNINGS": "ignore:pacifica_fast runs without its C core:RuntimeWarning"}
 SHOWN = 3_000  # characters of what went wrong
 # The signer, what is below it and the drop-in; then what is above.
 SIGNING = "base58 bulk canonical frame keys native_armed sdk sdk_legacy signer"
@@ -164,7 +166,8 @@ def tested(name: str, archive: Path, surroundings: Mapping[str, str], folder: Pa
         where = run(python, "-W", "ignore", "-c", "import pacifica_fast as p; print(p.__file__)", cwd=folder)
         if not where.startswith(str(ENVIRONMENTS)):
             raise _Failed(f"{where} is not what was installed")
-        output = run(python, "-m", "pytest", *options, *TESTS, *([] if short else MORE), cwd=elsewhere)
+        suite = TESTS if short else [*TESTS, *MORE]
+        output = run(python, "-m", "pytest", *options, *suite, cwd=elsewhere, environment=QUIET)
         print(f"import pacifica_fast, {name}: {import_ms(python):.0f} ms", flush=True)
     except (_Failed, subprocess.TimeoutExpired) as failure:
         print(str(failure)[-SHOWN:], flush=True)
