@@ -48,7 +48,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(MAKE) --no-print-directory --silent -C csrc/tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 integrations: $(VENV)/installed-test $(VENV)/installed-integrations $(VENV)/hummingbot/fetched
 	PYTHONPATH=$(VENV)/hummingbot PACIFICA_FAST_PEERS=required $(BIN)/python -m pytest -q tests/integrations
