@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -82,6 +83,8 @@ def _busy(recorder: Recorder) -> None:
 
 
 REFILL_BLOCK = 200
+REFILL_REST = 0.03  # s
+WARMING = 20  # calls
 QUIET, REFILLING = "prepared, pool full and left alone", "prepared, pool being refilled"
 
 
@@ -104,6 +107,12 @@ def _refill(recorder: Recorder) -> None:
                 seen = signer.stats.refilled
                 while signer.stats.refilled == seen:
                     pass
+            else:  # the longer the pool stays full, the less often it looks
+                rested = perf_counter() + REFILL_REST
+                while perf_counter() < rested:
+                    pass
+                for _ in range(WARMING):
+                    call()
             before = signer.stats
             calls = timed_block(call, REFILL_BLOCK)
             after = signer.stats
