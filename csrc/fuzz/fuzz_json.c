@@ -64,7 +64,10 @@ LLVMFuzzerTestOneInput( const uint8_t *data, size_t size ) {
     check_without_room( text, len, surrogates, expected_len, work_sz, (size_t)steer >> 1 );
     char *again = fuzz_buffer( expected_len );
     CHECK( pf_canonicalize( again, expected_len, expected, expected_len, 0, &position ) == result );
-    CHECK( memcmp( again, expected, expected_len ) == 0 ); /* canonical stays canonical */
+    /* Canonical stays canonical.  But halves of a pair that stood for
+       themselves, one of them not escaped, are read as a pair once both
+       are, and may have another place among the keys. */
+    CHECK( surrogates || memcmp( again, expected, expected_len ) == 0 );
     free( again );
   } else {
     CHECK( result <= PF_ERR_JSON_END && result >= PF_ERR_JSON_OBJECT );
