@@ -318,6 +318,7 @@ class Keypair:
             code = lib.pf_key_generate(key, raw_pubkey)
         else:
             code = lib.pf_key_open_seed(key, raw_pubkey, seed)
+        del seed  # the error below is raised by others, whose frames may be kept
         if code != 0:
             return MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")
         text = ffi.new("char[44]")

@@ -67,7 +67,7 @@ def test_what_fits() -> None:
         ("lint", CFFI + RUFF + UVLOOP, "lint.txt: pytest>=8 is missing under Python 3.13"),
         ("test", FITTING["test"] + line("cffi>=2"), "test.txt: not one version: cffi>=2"),
         ("test", FITTING["test"] + line("six==1.*"), "test.txt: not one version: six==1.*"),
-        ("test", FITTING["test"] + line("six @ file:///tmp/six"), "test.txt: not one version: six @ file:///tmp/six"),
+        ("test", FITTING["test"] + line("six @ file:///six"), "test.txt: not one version: six @ file:///six"),
         ("test", FITTING["test"] + "six==1.17\n", "test.txt: without SHA-256: six==1.17"),
         ("test", FITTING["test"] + line("six==1.17", "0" * 63), "test.txt: without SHA-256: six==1.17"),
         ("test", FITTING["test"] + "--find-links here\n", "test.txt: not a requirement: --find-links here"),
