@@ -41,6 +41,22 @@ check_without_room( const char *text, size_t len, int surrogates, size_t needed,
   }
 }
 
+/* Whether half of a surrogate pair stands in the text as it is, not
+   escaped.  Beside its other half, escaped, these are two characters; when
+   written, both are escaped, and what reads that reads one.  It may then
+   sort elsewhere, or be a name that there is already.  The SDK's way does
+   the same. */
+
+static int
+has_raw_half( const char *text, size_t len ) {
+  for( size_t i = 0; i + 1 < len; i++ ) {
+    if( (uint8_t)text[i] == 0xed && (uint8_t)text[i + 1] >= 0xa0 ) {
+      return 1;
+    }
+  }
+  return 0;
+}
+
 int
 LLVMFuzzerTestOneInput( const uint8_t *data, size_t size ) {
   fuzz_input     input      = { data, size };
@@ -62,13 +78,12 @@ LLVMFuzzerTestOneInput( const uint8_t *data, size_t size ) {
     CHECK( result == (int64_t)expected_len );
     CHECK( memcmp( out, expected, expected_len ) == 0 );
     check_without_room( text, len, surrogates, expected_len, work_sz, (size_t)steer >> 1 );
-    char *again = fuzz_buffer( expected_len );
-    CHECK( pf_canonicalize( again, expected_len, expected, expected_len, 0, &position ) == result );
-    /* Canonical stays canonical.  But halves of a pair that stood for
-       themselves, one of them not escaped, are read as a pair once both
-       are, and may have another place among the keys. */
-    CHECK( surrogates || memcmp( again, expected, expected_len ) == 0 );
-    free( again );
+    if( !has_raw_half( text, len ) ) { /* canonical stays canonical */
+      char *again = fuzz_buffer( expected_len );
+      CHECK( pf_canonicalize( again, expected_len, expected, expected_len, 0, &position ) == result );
+      CHECK( memcmp( again, expected, expected_len ) == 0 );
+      free( again );
+    }
   } else {
     CHECK( result <= PF_ERR_JSON_END && result >= PF_ERR_JSON_OBJECT );
     CHECK( position <= len );
