@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What ``pacifica_fast.integrations`` saves: one cancel's request, before and after, by the same library.
 
-``python -m benchmarks.integrations``: each library as it comes and accelerated take turns in one process, in
-short blocks, GC frozen; hot is one call after another, cold one call after 2 ms of rest. Whoever is not
-installed is left out: ``make integrations`` installs them, and hummingbot's source, which is found with
-``PYTHONPATH=.venv/hummingbot``.
+``python -m benchmarks.integrations``, and ``pacifica-fast bench --integrations``: each library as it
+comes and accelerated take turns in one process, in short blocks, GC frozen; hot is one call after another,
+cold one call after 2 ms of rest. Whoever is not installed is left out: in a checkout ``make integrations``
+installs them, and hummingbot's source, which is found with ``PYTHONPATH=.venv/hummingbot``.
 """
 
 from __future__ import annotations
@@ -163,15 +163,38 @@ def measure(name: str, before: Way, after: Way, rounds: int = ROUNDS) -> Iterato
         yield Row(name, how, slow, fast, ratio(took[0], took[1]))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.integrations", description=__doc__)
+def _as_text(row: Row) -> str:
+    spread = f"{row.ratio.median:5.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})"
+    return f"{row.name:37} {row.how:6}  {row.before:9.1f}  {row.after:8.1f}  {spread}"
+
+
+def _as_dict(row: Row) -> dict[str, Any]:
+    ratio = {"ratio": row.ratio.median, "quartiles": [row.ratio.low, row.ratio.high]}
+    return {"name": row.name, "how": row.how, "before_us": row.before, "after_us": row.after, **ratio}
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmarks.integrations") -> int:
+    """The command. The exit status is 0: whatever signs wrongly raises."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of both, in turn (%(default)s)")
+    parser.add_argument(
+        "--only", metavar="WORD", action="append", help="only libraries with this in their name"
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead")
     options = parser.parse_args(arguments)
-    print(f"{TITLE:44}  before µs  after µs  ratio (quartiles)")
+    rows: list[Row] = []
     for pair in pairs():
+        if options.only and not any(word in pair[0] for word in options.only):
+            continue
         for row in measure(*pair, rounds=options.rounds):
-            spread = f"{row.ratio.median:5.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})"
-            print(f"{row.name:37} {row.how:6}  {row.before:9.1f}  {row.after:8.1f}  {spread}")
+            if not options.json:
+                title = "" if rows else f"{TITLE:44}  before µs  after µs  ratio (quartiles)\n"
+                print(title + _as_text(row), flush=True)
+            rows.append(row)
+    if not rows:
+        parser.exit(2, f"{prog}: no library that is installed has that in its name\n")
+    if options.json:
+        print(json.dumps({"ok": True, "integrations": [_as_dict(row) for row in rows]}))
     return 0
 
 

@@ -149,6 +149,7 @@ BENCH: Final = """\
 examples:
   pacifica-fast bench --quick
   pacifica-fast bench --out report --only wire
+  pacifica-fast bench --integrations      # your library, before and after
   pacifica-fast bench --list
 
 It signs with a key made for this and sends to exchanges on this machine. Needed

@@ -463,8 +463,11 @@ def _doctor(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _bench(args: argparse.Namespace, terminal: Terminal) -> int:
     """``pacifica-fast bench``: the benchmarks, which a wheel has as a package of ours."""
+    if args.integrations and (args.resume or args.list):
+        raise Failure("--integrations: goes with --quick, --only and --json")
+    module = "integrations" if args.integrations else "__main__"
     try:
-        benchmarks = import_module("pacifica_fast._benchmarks.__main__")
+        benchmarks = import_module(f"pacifica_fast._benchmarks.{module}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("pacifica_fast"):
             raise Failure("this installation has no benchmarks: install it again", EXIT_FAILED) from None
@@ -473,8 +476,12 @@ def _bench(args: argparse.Namespace, terminal: Terminal) -> int:
             "pip install 'pacifica-fast[bench]'",
             EXIT_FAILED,
         ) from None
-    arguments = ["--out", args.out, *(f"--only={word}" for word in args.only)]
-    arguments += [f"--{name}" for name in ("quick", "resume", "list", "json") if getattr(args, name)]
+    arguments = [f"--only={word}" for word in args.only] + (["--json"] if args.json else [])
+    if args.integrations:
+        arguments += ["--rounds=10"] if args.quick else []
+    else:
+        arguments += ["--out", args.out]
+        arguments += [f"--{name}" for name in ("quick", "resume", "list") if getattr(args, name)]
     status: int = benchmarks.main(arguments, "pacifica-fast bench")
     return status
 
@@ -751,6 +758,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     bench.add_argument(
+        "--integrations",
+        action="store_true",
+        help="no report: one table of each library that is here, before and after acceleration",
+    )
+    bench.add_argument(
         "--out",
         metavar="DIR",
         default=BENCH_OUT,
@@ -761,7 +773,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WORD",
         action="append",
         default=[],
-        help="only experiments with this in their name; may be repeated",
+        help="only experiments, or libraries, with this in their name; may be repeated",
     )
     bench.add_argument("--resume", action="store_true", help="go on where the last run was interrupted")
     bench.add_argument("--list", action="store_true", help="the names of the experiments; measure nothing")

@@ -287,10 +287,24 @@ def test_bench_without_what_it_needs(absent: str, words: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_bench_of_integrations(capsys: pytest.CaptureFixture[str]) -> None:
+    """The official SDK is what [bench] installs; others may be here too, and may not."""
+    report = printed(capsys, "bench", "--integrations", "--quick", "--only", "official", "--json")
+    assert list(report) == ["ok", "integrations"]
+    assert [row["how"] for row in report["integrations"]] == ["hot", "cold"]
+    for row in report["integrations"]:
+        assert list(row) == ["name", "how", "before_us", "after_us", "ratio", "quartiles"]
+        assert row["name"].startswith("official SDK")
+        assert row["before_us"] > 0
+        assert row["after_us"] > 0
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (["--only", "nothing"], "--list has all of them"),
+        (["--integrations", "--only", "nothing"], "no library that is installed has that"),
+        (["--integrations", "--resume"], "--integrations: goes with --quick, --only and --json"),
         (["--out", "file", "--only", "import"], "file: File exists"),
     ],
 )
@@ -306,7 +320,7 @@ def test_bench_of_nothing(tmp_path: Path, args: list[str], words: str) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith("pacifica-fast bench: ")
+    assert done.stderr.splitlines()[-1].startswith(("pacifica-fast: ", "pacifica-fast bench: "))
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
