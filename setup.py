@@ -124,8 +124,18 @@ def is_compiled() -> bool:
     return wish != "no"
 
 
+# Measured in a checkout, not by "pacifica-fast bench".
+NOT_IN_A_WHEEL = {"conftest", "observing", "reconnecting", "test_stages", "tuning", "two_links"}
+
+
 class BuildPy(build_py):
     """Either the core or what stands in for it, never both: a core that is missing is an error."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        find = super().find_package_modules
+        modules: list[tuple[str, str, str]] = find(package, package_dir)  # type: ignore[no-untyped-call]
+        left_out = NOT_IN_A_WHEEL if package == "pacifica_fast._benchmarks" else ()
+        return [module for module in modules if module[1] not in left_out]
 
     def finalize_options(self) -> None:
         super().finalize_options()
