@@ -20,12 +20,13 @@ SECONDS   ?= 60
 HUMMINGBOT := hummingbot==20260922
 HUMMINGBOT_HASH := sha256:af2012e5fbc66c23844d64e93056dad70aea1eb1b169b6f986b22fd726c4c2c6
 
-.PHONY: help demo test integrations prove model ctgrind storm soak fuzz supply wheels lint bench docs picture sanitize format clean
+.PHONY: help demo test integrations migrations prove model ctgrind storm soak fuzz supply wheels lint bench docs picture sanitize format clean
 
 help:
 	@echo "make demo      cancels on the embedded mock exchange, over TLS"
 	@echo "make test      the C tests and the Python tests"
 	@echo "make integrations  ccxt, hummingbot and the SDKs, accelerated: the real packages, from the index"
+	@echo "make migrations  each way of docs/integrations.md, followed in an environment of its own"
 	@echo "make prove     all evidence for docs/security.md, and one table of it; an hour"
 	@echo "               make prove PROVE=--short      in minutes, as CI does"
 	@echo "make model     every order of the steps of a pool of nonces: needs spin"
@@ -71,6 +72,9 @@ storm: $(VENV)/installed-test
 
 soak: $(VENV)/installed-test
 	$(BIN)/python tests/soak.py
+
+migrations: $(VENV)/installed-test $(VENV)/installed-audit $(VENV)/hummingbot/fetched
+	PYTHONPATH=tests $(BIN)/python -m proof.migrations
 
 wheels: $(VENV)/installed-audit
 	PYTHONPATH=tests $(BIN)/python -m proof.wheels $(WHEELS)
