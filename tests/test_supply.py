@@ -112,7 +112,11 @@ def test_an_sdist_tells_neither_when_nor_by_whom(tmp_path: Path) -> None:
 
 
 def test_an_sdist_has_what_make_test_needs(tmp_path: Path) -> None:
-    [archive] = sdist(sources(tmp_path / "sources"), 0o022).iterdir()
+    """And what serves where there is no compiler, although it was made where there is one."""
+    folder = sources(tmp_path / "sources")
+    modules = {str(path.relative_to(folder)) for path in folder.glob("pacifica_fast/**/*.py")}
+    assert "pacifica_fast/_pure/__init__.py" in modules
+    [archive] = sdist(folder, 0o022).iterdir()
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
     assert names >= {
@@ -120,6 +124,7 @@ def test_an_sdist_has_what_make_test_needs(tmp_path: Path) -> None:
         "setup.py",
         "csrc/build_native.py",
         *(f"requirements/{n}.txt" for n in NAMES),
+        *modules,
     }
 
 
