@@ -61,4 +61,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
             target = BESIDE.get(target.removeprefix("../"), target)
         return f"[{text}]({target}{anchor})"
 
+    if page.file.src_uri == "reporting.md":  # beside security.md, of which SECURITY.md has the name
+        markdown = _HEADING.sub("# How to report a hole", markdown, count=1)
     return _LINK.sub(site_link, markdown)

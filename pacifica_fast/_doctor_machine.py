@@ -100,7 +100,7 @@ def _lock_limit() -> Finding:
         return Finding("memory", "lock limit", "unknown", "no such limit here", "")
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     cost = (
-        "a pool of prepared nonces takes 192 bytes each, 10 000 armed cancels 18 MB that are not locked; "
+        "a pool of prepared nonces takes 192 bytes each, 10,000 armed cancels 18 MB that are not locked; "
         "beyond the limit nothing fails, but pages with keys may be swapped to disk: ulimit -l, or "
         "LimitMEMLOCK= of systemd"
     )

@@ -28,6 +28,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 from nacl.signing import SigningKey
@@ -646,12 +647,12 @@ def _notes(summary: Summary) -> list[str]:
 
 _LEGEND: Final = (
     "kernel: the call has returned, the bytes are written. ack: the answer is read.",
-    "ours sign with prepared nonces, or deterministically when none is ready; an armed",
-    "cancel was signed when its order was placed.",
+    "ours sign with prepared nonces, or deterministically when none is ready; an",
+    "armed cancel was signed when its order was placed.",
     "pure Python: the official SDK's algorithm (pacifica_fast.reference), with PyNaCl",
-    "to sign, sent by websockets' ws.send() on a kept connection. The SDK itself signs",
-    "with solders, encodes with base58 and, in its examples, connects anew for each",
-    "cancel; 'make bench' measures that signing too.",
+    "to sign, sent by websockets' ws.send() on a kept connection. The SDK itself",
+    "signs with solders, encodes with base58 and, in its examples, connects anew for",
+    "each cancel; 'make bench' measures that signing too.",
 )
 
 
@@ -661,7 +662,10 @@ def _conclude(terminal: Terminal, summary: Summary) -> None:
         for line in _LEGEND:
             terminal.line(line)
         for note in summary.notes:
-            terminal.line(terminal.paint("note: ", "yellow") + note)
+            first, *more = wrap(note, 74)
+            terminal.line(terminal.paint("note: ", "yellow") + first)
+            for line in more:
+                terminal.line("      " + line)
         terminal.line()
     verdict = (
         terminal.paint("all as it should be", "green")
