@@ -40,7 +40,7 @@ TESTS = [f"tests/test_{name}.py" for name in SIGNING.split()]
 CORE = "tests/test_native.py"  # imports it
 MORE = [
     *("tests/test_websocket.py", "tests/test_session.py", "tests/test_tls.py", CORE),
-    *("tests/test_links.py", "tests/test_nonces.py", "tests/asyncio", "tests/sync"),
+    *("tests/test_links.py", "tests/test_nonces.py", "tests/asyncio", "tests/sync", "tests/test_examples.py"),
 ]
 
 NO_COMPILER = {"PACIFICA_FAST_EXTENSION": "auto", "CC": "false"}
