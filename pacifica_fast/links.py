@@ -59,6 +59,10 @@ class ConnectionEvent:
     retry_in: float | None = None
 
 
+Unsent = list[tuple[Lane[P], list[P]]]
+"""Requests that were counted as sent on a lane, and provably never left by it."""
+
+
 class Link(Protocol[P]):
     """What a driver's link offers."""
 
@@ -68,7 +72,7 @@ class Link(Protocol[P]):
     def ready(self) -> bool: ...
     def why_not_ready(self) -> str: ...
     def put(self, frame: bytes, pending: P) -> None: ...
-    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None: ...
+    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> Unsent[P]: ...
     def say(self, text: bytes) -> None: ...
     def close(self) -> None: ...
     def abort(self, reason: str) -> None: ...
@@ -108,8 +112,9 @@ class Pair(Generic[P]):
         else:
             second.put(frame, pending)
 
-    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> Unsent[P]:
         tried = sent = False
+        unsent: Unsent[P] = []
         refusal = NotSent("no link is ready")
         for link in self.links:
             if link.ready:
@@ -117,12 +122,13 @@ class Pair(Generic[P]):
                     frames = masked_anew(frames)
                 tried = True
                 try:
-                    link.put_many(frames, pendings, starts)
+                    unsent += link.put_many(frames, pendings, starts)
                     sent = True
                 except NotSent as error:
                     refusal = error
         if not sent:
             raise refusal
+        return unsent
 
 
 L = TypeVar("L", bound=Link)  # type: ignore[type-arg]

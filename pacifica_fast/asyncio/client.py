@@ -470,7 +470,7 @@ class Client(Sending[Pending[Any]]):
             link = self._ready_link()
             with eager_switching():
                 frames, pendings, starts = self._frames_of(cancels)
-                link.put_many(frames, pendings, starts)
+                self._put_many(link, frames, pendings, starts)
         except NotSent as error:
             return self._fire_later(str(error), cancels)
         return pendings

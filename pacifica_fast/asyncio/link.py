@@ -18,6 +18,7 @@ from typing import Any, cast
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import ConnectionFailed, NotSent
+from pacifica_fast.links import Unsent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.tcp import RECEIVE_SIZE, tune
 from pacifica_fast.tls import TLS, reason_of
@@ -96,11 +97,11 @@ class Link(asyncio.BufferedProtocol):
             self.abort("interrupted while sending")
             raise
 
-    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> Unsent[Any]:
         """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
 
         If the kernel takes a part only, the connection is closed, and what provably did not leave
-        was not sent.
+        was not sent: that is returned, and for the caller to say, who may have sent a copy elsewhere.
         """
         data = self._write(frames)
         now = monotonic()
@@ -110,7 +111,8 @@ class Link(asyncio.BufferedProtocol):
         if unsent is not None:
             self.abort(PARTLY_SENT)
             here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
-            self.lane.unsent(here, PARTLY_SENT, now)
+            return [(self.lane, here)]
+        return []
 
     def say(self, text: bytes) -> None:
         """Send a message that is no request."""

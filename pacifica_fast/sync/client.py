@@ -469,7 +469,7 @@ class Client(Sending[Pending[Any]]):
             with eager_switching():
                 frames, pendings, starts = self._frames_of(cancels)
                 with self._turn():
-                    self._ready_link().put_many(frames, pendings, starts)
+                    self._put_many(self._ready_link(), frames, pendings, starts)
         except NotSent as error:
             return self._fire_later(str(error), cancels)
         return pendings

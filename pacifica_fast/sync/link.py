@@ -18,6 +18,7 @@ from typing import Any
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
+from pacifica_fast.links import Unsent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.tcp import RECEIVE_SIZE
@@ -201,11 +202,11 @@ class Link:
             self._interrupted(error)
             raise
 
-    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> Unsent[Any]:
         """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
 
         If the kernel takes a part only, the connection is given up, and what provably did not leave
-        was not sent.
+        was not sent: that is returned, and for the caller to say, who may have sent a copy elsewhere.
         """
         try:
             data = frames if self._encrypt is None else self._encrypt(frames)
@@ -222,7 +223,8 @@ class Link:
         if unsent is not None:
             self.fail(PARTLY_SENT)
             here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
-            self.lane.unsent(here, PARTLY_SENT, now)
+            return [(self.lane, here)]
+        return []
 
     def _not_all(self, data: bytes, taken: int, pending: Pending | None) -> None:
         """The kernel took a part or nothing: because it is full, or for a reason."""
