@@ -123,6 +123,7 @@ class Client(Sending[Pending[Any]]):
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._ticker: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._tick_due = inf
         self._stall = Stall()
         self._timed = endpoint.latency
@@ -509,6 +510,8 @@ class Client(Sending[Pending[Any]]):
         self._tick_in(max(_MOMENT, min(self._tick_interval, due)))
 
     def _tick_in(self, seconds: float) -> None:
+        if self._stopped:  # a link that is lost while closing would begin it again, for ever
+            return
         if self._ticker is not None:
             self._ticker.cancel()
         self._tick_due = monotonic() + seconds
@@ -613,6 +616,7 @@ class Client(Sending[Pending[Any]]):
                 self._abort("the event loop was closed")
 
     def _stop(self, reason: str = CLOSED) -> None:
+        self._stopped = True
         for timer in (self._ticker, self._warmer):
             if timer is not None:
                 timer.cancel()

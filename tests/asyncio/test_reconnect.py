@@ -8,6 +8,7 @@ import errno
 import gc
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -402,6 +403,22 @@ def test_the_end_of_the_loop_ends_every_request(signer: Signer) -> None:
         with pytest.raises(OutcomeUnknown, match="the event loop was closed"):
             pending.outcome()
     assert complaints == []
+
+
+async def test_a_closed_client_looks_at_no_clock_any_more(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MockExchange() as exchange:
+        client = await connect(signer, url=exchange.url, timeout=0.1)
+        await client.close()
+        monkeypatch.setattr(client._stall, "goes_on", lambda *args: pytest.fail("it ticks"))
+        assert client._ticker is not None
+        assert client._ticker.cancelled()
+        forgotten = weakref.ref(client._session)
+        del client
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert forgotten() is None
 
 
 async def test_nothing_is_left_of_a_client_that_is_opening_a_link(signer: Signer) -> None:
