@@ -208,6 +208,7 @@ class Links(Generic[L]):
         place.opening = False
         if self._closed:
             link.abort(self._closed)
+            self._tell(index, LinkState.CLOSED, now, self._closed)
             return
         if place.link is not None:
             self._leaving.append(_Leaving(place.link, now + self._session.timeout))

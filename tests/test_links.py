@@ -298,6 +298,7 @@ def test_closing_opens_nothing_any_more() -> None:
     assert driver.links.use is None
     late = driver.open(1, 1.1)
     assert late.aborted == "the client was closed"
+    assert [(event.link, event.state) for event in driver.events[-1:]] == [(1, LinkState.CLOSED)]
     driver.links.lost(link, "closed", 1.2)
     assert driver.opening == []
     assert driver.links.state is LinkState.CLOSED
