@@ -540,8 +540,9 @@ class Client(Sending[Pending[Any]]):
             await self.close()
             raise
         if self._links.use is None:
+            lost = ConnectionFailed("upgrade", self._links.why_not_ready())  # as soon as it was open
             await self.close()
-            raise next((failure for failure in failures if failure is not None), NotSent(CLOSED))
+            raise next((failure for failure in failures if failure is not None), lost)
         self._keeper = self._loop.create_task(self._keep())
         self._tick()
         if self._keep_warm:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostile import upgrade
 from links_of import link_of
 
 from pacifica_fast import (
@@ -343,6 +344,19 @@ async def test_many_reconnects_under_load(signer: Signer) -> None:
                 if isinstance(pending._outcome, Ack):
                     assert 200 in exchange.truth(pending.id)
             assert client.status().reconnects >= 100
+
+
+async def test_an_exchange_that_hangs_up_at_once_is_no_connection(signer: Signer) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(upgrade(await reader.readuntil(b"\r\n\r\n")))
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws"
+        for _ in range(20):
+            with pytest.raises(ConnectionFailed, match="connection lost") as caught:
+                await connect(signer, url=url)
+            assert caught.value.stage == "upgrade"
 
 
 async def test_a_late_reply_is_reported(signer: Signer) -> None:
