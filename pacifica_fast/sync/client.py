@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from threading import Event, Lock, get_ident
+from threading import TIMEOUT_MAX, Event, Lock, get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
@@ -70,7 +70,7 @@ class Pending(session.Pending, Generic[A]):
         try:
             # Whoever settles sets the outcome first and wakes then: one of the two is seen.
             if self._outcome is None:
-                waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+                waiter.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX))
         finally:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
@@ -161,8 +161,8 @@ class Client(Sending[Pending[Any]]):
             )
             if timed:
                 pending.began, pending.built = began, monotonic()
-            self._send(pending, frame)
             pending.order = order_id if client_order_id is None else str(client_order_id)
+            self._send(pending, frame)
         except NotSent as error:
             return self._cancel_later(
                 str(error),

@@ -304,6 +304,23 @@ def test_tracking(signer: Signer) -> None:
             assert caught.value.stage == "subscribe"
 
 
+def test_the_truth_of_a_cancel_whose_reply_is_read_before_its_sender_goes_on(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MockExchange().in_thread() as exchange, connect(signer, url=exchange.url) as client:
+        client.track()
+        send = client._send
+
+        def sent_and_answered(pending: Any, *args: Any) -> Any:
+            sent = send(pending, *args)
+            until(lambda: pending.done and not client._session.open)
+            return sent
+
+        monkeypatch.setattr(client, "_send", sent_and_answered)
+        pending = client.cancel_order_nowait("BTC", order_id=1)
+        assert client.truth(pending) is Truth.NEVER_EXISTED
+
+
 def test_a_reserve_for_cancels(signer: Signer) -> None:
     with MockExchange(quota=100, rate_window=1000.0).in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, credit_reserve=9.0) as client:
