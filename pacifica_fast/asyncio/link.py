@@ -20,7 +20,7 @@ from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import ConnectionFailed, NotSent
 from pacifica_fast.links import Unsent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
-from pacifica_fast.tcp import RECEIVE_SIZE, tune
+from pacifica_fast.tcp import BACKLOG_MAX, NOT_READ, RECEIVE_SIZE, tune
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
 
@@ -279,7 +279,7 @@ class Link(asyncio.BufferedProtocol):
         was_established = tls.established
         plain, reply = tls.receive(data)
         if reply:
-            self._queue(reply)
+            self._answer(reply)
         if tls.established and not was_established:
             self._send_protocol_bytes()
         return plain
@@ -289,7 +289,13 @@ class Link(asyncio.BufferedProtocol):
             return
         data = self._websocket.to_send()
         if data:
-            self._queue(data if self._tls is None else self._tls.encrypt(data))
+            self._answer(data if self._tls is None else self._tls.encrypt(data))
+
+    def _answer(self, data: bytes) -> None:
+        """Bytes of the protocols themselves: the exchange decides how many, and whether it reads them."""
+        self._queue(data)
+        if self._transport is not None and self._transport.get_write_buffer_size() > BACKLOG_MAX:
+            self.abort(NOT_READ)
 
     def _check_upgrade(self) -> None:
         refusal = self._websocket.refusal

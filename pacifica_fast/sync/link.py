@@ -21,13 +21,11 @@ from pacifica_fast.errors import NotSent, OutcomeUnknown
 from pacifica_fast.links import Unsent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
-from pacifica_fast.tcp import RECEIVE_SIZE
+from pacifica_fast.tcp import BACKLOG_MAX, NOT_READ, RECEIVE_SIZE
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Bell", "Ended", "Link"]
-
-BACKLOG_MAX = 4 * 1024 * 1024  # bytes; a peer that asks for so many pongs and reads none is left
 
 
 class Ended(Exception):
@@ -408,7 +406,7 @@ class Link:
             if taken < 0:
                 raise Ended(self._websocket.why_over(os.strerror(-taken)), self._stage())
         elif len(self._backlog) > BACKLOG_MAX:
-            raise Ended("the exchange does not read what it asks for", self._stage())
+            raise Ended(NOT_READ, self._stage())
         if taken != len(data):
             self._keep(data[taken:])
         return taken
