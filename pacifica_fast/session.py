@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 from pacifica_fast import _json, ids
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, cost_of, is_cancel
-from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
+from pacifica_fast.errors import NotSent, OutcomeUnknown, RateLimited, Rejected
 from pacifica_fast.latency import Latency
 from pacifica_fast.logs import shown
 from pacifica_fast.replies import (
@@ -269,8 +269,9 @@ class _Parked(Generic[P]):
     reason: str
 
 
-# What a request is told if its lanes do not agree: the first of these that any of them brought.
-_WORTH = (Rejected, OutcomeUnknown, NotSent)
+# What a request is told if its lanes do not agree: the last of these that any of them brought. A copy for
+# which there were no credits was not looked at, which says nothing of another that was lost.
+_WORTH = (NotSent, RateLimited, OutcomeUnknown, Rejected)
 
 
 def _worth(outcome: Exception) -> int:
@@ -278,7 +279,7 @@ def _worth(outcome: Exception) -> int:
 
 
 def _better(one: Exception | None, other: Exception) -> Exception:
-    return other if one is None else min(one, other, key=_worth)
+    return other if one is None else max(one, other, key=_worth)
 
 
 class Session(Generic[P]):

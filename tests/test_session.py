@@ -638,6 +638,30 @@ def test_a_rejection_counts_if_the_other_copy_brings_nothing_better(end: str) ->
         assert isinstance(outcome, CancelAck)
 
 
+@pytest.mark.parametrize("end", ["lost", "timeout", "close"])
+def test_no_credits_for_one_copy_says_nothing_of_the_other(end: str) -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.heard(reply(pending, code=429, err="Out of credits"), 0.1)
+    if end == "lost":
+        session.lost(other, "reset by peer", 0.2)
+    elif end == "timeout":
+        session.tick(5.0)
+    else:
+        session.close("closed", 0.2)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_no_credits_for_one_copy_and_the_other_was_not_sent() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    other.unsent([pending], "the kernel took nothing", 0.1)
+    session.heard(reply(pending, code=429, err="Out of credits"), 0.2)
+    with pytest.raises(RateLimited):
+        pending.outcome()
+
+
 def test_unknown_only_when_both_links_are() -> None:
     session = new_session()
     pending, other = send_on_both(session)
