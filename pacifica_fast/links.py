@@ -79,7 +79,7 @@ class Link(Protocol[P]):
 
 
 class Pair(Generic[P]):
-    """Two links as one: everything goes out on both, each time under another mask."""
+    """Two links as one: what is put on it goes out on both, each time under another mask."""
 
     __slots__ = ("links",)
 
@@ -90,6 +90,12 @@ class Pair(Generic[P]):
     def ready(self) -> bool:
         first, second = self.links
         return first.ready or second.ready
+
+    @property
+    def one(self) -> Link[P]:
+        """For what must not be done twice."""
+        first, second = self.links
+        return first if first.ready else second
 
     def why_not_ready(self) -> str:
         return self.links[0].why_not_ready()

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TypeVar
 
 from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.credits import is_cancel
 from pacifica_fast.errors import NotSent, PacificaError
 from pacifica_fast.links import Link, Pair
 from pacifica_fast.reporting import Reporting
@@ -39,6 +40,11 @@ class Sending(Arming[P], Reporting):
         if link is None or not link.ready:
             raise NotSent(self._links.why_not_ready())
         return link
+
+    def _link_for(self, operation: str) -> Link[P] | Pair[P]:
+        """As :meth:`_ready_link`. Two copies of a cancel are one cancel; of an order, two orders."""
+        link = self._ready_link()
+        return link.one if isinstance(link, Pair) and not is_cancel(operation) else link
 
     @staticmethod
     def _put_many(link: Link[P] | Pair[P], frames: bytes, pendings: list[P], starts: list[int]) -> None:

@@ -372,7 +372,7 @@ class Session(Generic[P]):
         One that then comes to nothing gives them back by :meth:`unbook`.
         """
         if not is_cancel(pending.operation):
-            cost = cost_of(pending.operation) * max(1, len(self._lanes))
+            cost = cost_of(pending.operation)  # it goes out once, however many lanes there are
             self.budget.book(cost, now)
             pending._booked = cost
 

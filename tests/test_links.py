@@ -401,6 +401,16 @@ def test_what_one_link_did_not_take_may_have_left_by_the_other(which: int) -> No
         pending.outcome()
 
 
+def test_what_must_not_be_done_twice_goes_out_on_one_that_is_ready() -> None:
+    driver, first = opened(links=2)
+    second = driver.open(1, 0.1)
+    pair = driver.links.use
+    assert isinstance(pair, Pair)
+    assert pair.one is first
+    first.ready = False
+    assert pair.one is second
+
+
 def test_what_neither_link_took_was_not_sent() -> None:
     driver, first = opened(links=2)
     first.takes_nothing = driver.open(1, 0.1).takes_nothing = True

@@ -517,10 +517,10 @@ def test_what_was_booked_is_spent_by_sending_or_given_back() -> None:
     pending = session.take()
     pending.operation = "create_order"
     session.book(pending, 0.0)
-    assert (session.budget.spent_total, session.budget.books().outstanding) == (3.0, 3.0)
+    assert (session.budget.spent_total, session.budget.books().outstanding) == (1.0, 1.0)
     lanes[0].sent(pending, 0.0)
     session.tick(0.0)
-    assert (session.budget.spent_total, session.budget.books().outstanding) == (3.0, 3.0)
+    assert (session.budget.spent_total, session.budget.books().outstanding) == (1.0, 1.0)
     session.receive(lanes[0], reply(pending, code=420, err="no"), 0.1)
     assert (session.budget.spent_total, session.budget.books().outstanding) == (1.0, 0.0)
     unsent = session.take()

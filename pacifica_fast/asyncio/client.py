@@ -282,7 +282,7 @@ class Client(Sending[Pending[Any]]):
         use the credits that are kept for cancels.
         """
         self._check_thread()
-        link = self._ready_link()
+        link = self._link_for(operation)
         pending: Pending[Ack] = self._session.take()
         pending.operation = operation
         request = self.signer.request(

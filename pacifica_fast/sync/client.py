@@ -266,7 +266,8 @@ class Client(Sending[Pending[Any]]):
         frame = frame_of(request.text)
         self._session.book(pending, monotonic())
         try:
-            self._send(pending, frame)
+            with self._turn():
+                self._link_for(operation).put(frame, pending)
         except BaseException:
             self._session.unbook(pending)
             raise

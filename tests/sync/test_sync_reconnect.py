@@ -321,6 +321,18 @@ def test_the_truth_of_a_cancel_whose_reply_is_read_before_its_sender_goes_on(
         assert client.truth(pending) is Truth.NEVER_EXISTED
 
 
+def test_with_two_links_an_order_is_placed_once(signer: Signer) -> None:
+    order = {"symbol": "BTC", "price": "50000", "amount": "0.01", "side": "bid", "tif": "ALO"}
+    with (
+        MockExchange().in_thread() as exchange,
+        connect(signer, url=exchange.url, links=2, **QUICK) as client,
+    ):
+        client.request("create_order", order | {"reduce_only": False})
+        with pytest.raises(Rejected):  # on both links: what was before it has been done
+            client.cancel_order("BTC", order_id=1)
+        assert len(exchange.orders(signer.account)) == 1
+
+
 def test_a_reserve_for_cancels(signer: Signer) -> None:
     with MockExchange(quota=100, rate_window=1000.0).in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, credit_reserve=9.0) as client:
