@@ -249,11 +249,17 @@ class _Remembered(Generic[P]):
         self._order: deque[tuple[float, str]] = deque()
 
     def add(self, pending: P, now: float) -> None:
-        order = self._order
-        while order and (len(order) >= self._most or now - order[0][0] > _KEPT_FOR):
-            self._by_id.pop(order.popleft()[1], None)
-        order.append((now, pending.id))
+        if len(self._order) >= self._most:
+            self._by_id.pop(self._order.popleft()[1], None)
+        self.forget(now)
+        self._order.append((now, pending.id))
         self._by_id[pending.id] = pending
+
+    def forget(self, now: float) -> None:
+        """Those whose time is over."""
+        order = self._order
+        while order and now - order[0][0] > _KEPT_FOR:
+            self._by_id.pop(order.popleft()[1], None)
 
     def get(self, request_id: str) -> P | None:
         return self._by_id.get(request_id)
@@ -453,6 +459,7 @@ class Session(Generic[P]):
         if self.latency is not None and pending.began:
             self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)
+        pending.renew = None  # it has the client
         pending._settle(outcome, now)
         by_age = self._by_age
         while by_age and by_age[0]._outcome is not None:
@@ -600,6 +607,8 @@ class Session(Generic[P]):
         while self._parked and now >= self._parked[0].deadline:
             parked = self._parked.popleft()
             self._end(parked.pending, NotSent(parked.reason, parked.pending.id), now)
+        self._unknown.forget(now)
+        self._answered.forget(now)
         self.refill()
 
     def next_deadline(self) -> float:

@@ -662,6 +662,21 @@ def test_no_credits_for_one_copy_and_the_other_was_not_sent() -> None:
         pending.outcome()
 
 
+def test_what_has_ended_is_forgotten_also_if_nothing_follows() -> None:
+    session = new_session()
+    for code in (200, 0):
+        pending = send(session)
+        pending.renew = lambda it: False
+        if code:
+            session.heard(reply(pending, code=code, data={}), 0.1)
+        session.tick(5.0)
+        assert pending.done
+        assert pending.renew is None
+    assert [bool(kept._by_id) for kept in (session._answered, session._unknown)] == [True, True]
+    session.tick(66.0)
+    assert [bool(kept._by_id) for kept in (session._answered, session._unknown)] == [False, False]
+
+
 def test_unknown_only_when_both_links_are() -> None:
     session = new_session()
     pending, other = send_on_both(session)

@@ -331,6 +331,7 @@ class Client(Sending[Pending[Any]]):
         """
         self._check_open()
         tracker = self._news.track(self._tracker(account, arm, self._news.truth_told))
+        self._trackers[tracker.account] = tracker
         self._news.start()
         try:
             await self._until(lambda: tracker.live, within)

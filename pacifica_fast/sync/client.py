@@ -308,6 +308,7 @@ class Client(Sending[Pending[Any]]):
         """
         self._check_open()
         tracker = self._reader.track(self._tracker(account, arm, self._news.truth_told))
+        self._trackers[tracker.account] = tracker
         if not self._until(lambda: tracker.live, within):
             raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s")
         return tracker

@@ -279,6 +279,16 @@ def test_a_client_that_nobody_has_any_more_is_closed_also_while_it_reconnects(si
     until(lambda: own_threads() == [])
 
 
+def test_a_client_that_nobody_has_any_more_is_closed_with_all_that_it_armed_and_fired(signer: Signer) -> None:
+    with MockExchange().in_thread() as exchange:
+        client = connect(signer, url=exchange.url, **QUICK)
+        client.arm("BTC", order_id=exchange.place(signer.account).order_id).fire().result()
+        exchange.place(signer.account)
+        assert [order.armed.armed for order in client.track().orders.values()] == [True]
+        del client
+        until(lambda: gc.collect() >= 0 and own_threads() == [])
+
+
 def test_tracking(signer: Signer) -> None:
     with MockExchange(quota=None).in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, timeout=0.3, **QUICK) as client:
