@@ -495,6 +495,9 @@ class Session(Generic[P]):
             except Exception as error:  # the key was closed, say
                 self._end(pending, NotSent(str(error), pending.id), now)
                 continue
+            except BaseException:  # a signal handler's: it waits on
+                self._parked.appendleft(parked)
+                raise
             try:
                 send(pending, frame)
             except NotSent:
@@ -556,7 +559,7 @@ class Session(Generic[P]):
         if type(request_id) is str:
             ended = self._unknown.get(request_id) or self._answered.get(request_id)
         if request_id is None:
-            self._stray_error = f"{reply.get('code')}: {error_text(reply)}"
+            self._stray_error = shown(f"{reply.get('code')}: {error_text(reply)}")
             self._stray_error_at = now
             logger.warning("reply without an id, given to no request: %s", shown(text))
         elif ended is None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pacifica_fast import ids
 from pacifica_fast.errors import KeyClosed, NotSent, OutcomeUnknown, RateLimited, Rejected, SignatureRejected
-from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck, read_credits
 from pacifica_fast.session import FateCounts, Lane, Pending, Session, Truth, _Remembered
 
 
@@ -1032,3 +1032,32 @@ def test_no_reply_breaks_the_session_or_invents_a_fate(fields: dict[str, Any], w
         assert fields["code"] == 200
     if isinstance(pending._outcome, Rejected):
         assert fields["code"] == pending._outcome.code
+
+
+def test_of_an_error_without_an_id_a_reason_holds_only_the_beginning() -> None:
+    session = new_session()
+    pending = send(session, now=1.0)
+    session.heard(orjson.dumps({"code": 400, "err": "no! " * 250_000}), 2.0)
+    session.tick(6.0)
+    with pytest.raises(OutcomeUnknown, match="400: no!") as caught:
+        pending.outcome()
+    assert len(caught.value.reason) < 400
+
+
+def test_a_parked_cancel_whose_signing_is_interrupted_waits_on() -> None:
+    session = new_session()
+    pending = session.take()
+
+    def interrupted(_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    session.park(pending, interrupted, "not connected", 5.0)
+    with pytest.raises(KeyboardInterrupt):
+        session.unparked(lambda pending, frame: pytest.fail("sent"), 1.0)
+    session.tick(5.0)
+    with pytest.raises(NotSent, match="not connected"):
+        pending.outcome()
+
+
+def test_credits_of_any_size_are_no_reason_to_fail() -> None:
+    assert read_credits({"rl": {"r": 10**400, "q": 1250, "t": 60}}) is None
