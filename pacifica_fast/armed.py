@@ -235,6 +235,7 @@ class Arming(ABC, Generic[P]):
         self._store = ArmedStore(signer)
         self._armed: dict[Key, Armed[P]] = {}
         self._fired: deque[Armed[P]] = deque()
+        self._trackers: dict[str, OrderTracker] = {}
 
     @overload
     def arm(

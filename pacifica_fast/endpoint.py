@@ -80,7 +80,7 @@ class Settings(TypedDict, total=False):
 
     Connections:
 
-    - ``links`` (1): with 2, every request goes out on two connections; the first acknowledgement counts.
+    - ``links`` (1): with 2, every cancel goes out on two connections; the first acknowledgement counts.
     - ``open_timeout`` (10): for name resolution, TCP, TLS and upgrade together.
     - ``heartbeat`` (30): ping after this long without a request; the exchange closes after 60.
     - ``pong_timeout`` (5): a link that owes an answer for so long is pinged, and given up if there is

@@ -59,6 +59,10 @@ class ConnectionEvent:
     retry_in: float | None = None
 
 
+Unsent = list[tuple[Lane[P], list[P]]]
+"""Requests that were counted as sent on a lane, and provably never left by it."""
+
+
 class Link(Protocol[P]):
     """What a driver's link offers."""
 
@@ -68,14 +72,14 @@ class Link(Protocol[P]):
     def ready(self) -> bool: ...
     def why_not_ready(self) -> str: ...
     def put(self, frame: bytes, pending: P) -> None: ...
-    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None: ...
+    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> Unsent[P]: ...
     def say(self, text: bytes) -> None: ...
     def close(self) -> None: ...
     def abort(self, reason: str) -> None: ...
 
 
 class Pair(Generic[P]):
-    """Two links as one: everything goes out on both, each time under another mask."""
+    """Two links as one: what is put on it goes out on both, each time under another mask."""
 
     __slots__ = ("links",)
 
@@ -86,6 +90,12 @@ class Pair(Generic[P]):
     def ready(self) -> bool:
         first, second = self.links
         return first.ready or second.ready
+
+    @property
+    def one(self) -> Link[P]:
+        """For what must not be done twice."""
+        first, second = self.links
+        return first if first.ready else second
 
     def why_not_ready(self) -> str:
         return self.links[0].why_not_ready()
@@ -108,8 +118,9 @@ class Pair(Generic[P]):
         else:
             second.put(frame, pending)
 
-    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[P], starts: list[int]) -> Unsent[P]:
         tried = sent = False
+        unsent: Unsent[P] = []
         refusal = NotSent("no link is ready")
         for link in self.links:
             if link.ready:
@@ -117,12 +128,13 @@ class Pair(Generic[P]):
                     frames = masked_anew(frames)
                 tried = True
                 try:
-                    link.put_many(frames, pendings, starts)
+                    unsent += link.put_many(frames, pendings, starts)
                     sent = True
                 except NotSent as error:
                     refusal = error
         if not sent:
             raise refusal
+        return unsent
 
 
 L = TypeVar("L", bound=Link)  # type: ignore[type-arg]
@@ -202,6 +214,7 @@ class Links(Generic[L]):
         place.opening = False
         if self._closed:
             link.abort(self._closed)
+            self._tell(index, LinkState.CLOSED, now, self._closed)
             return
         if place.link is not None:
             self._leaving.append(_Leaving(place.link, now + self._session.timeout))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from time import monotonic, time
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.endpoint import Endpoint
@@ -38,7 +39,8 @@ class News:
         turn: Callable[[], AbstractContextManager[None]],
         on_late_reply: Callable[[Any, Ack | Exception], None] | None,
     ) -> None:
-        self.trackers: dict[str, OrderTracker] = {}
+        # They have what they armed, and that has the client: it is the client that keeps them.
+        self.trackers: WeakValueDictionary[str, OrderTracker] = WeakValueDictionary()
         self._opened = time()
         self._new: deque[OrderTracker] = deque()
         self.changed: list[Callable[[], None]] = []

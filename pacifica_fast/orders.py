@@ -99,7 +99,7 @@ class OrderTracker:
         self._snapshot_at = -inf  # when one was asked for
         self._snapshot_due = True
         self._reconciled = False
-        self._touched: set[int] = set()  # since a snapshot was asked for
+        self._touched: set[int] = set()  # since the snapshot was asked for that is awaited
         self._gap = False  # were there moments in which nobody listened?
 
     @property
@@ -184,7 +184,8 @@ class OrderTracker:
         newest = max(known.sequence if known else -1, ended.sequence if ended else -1)
         if sequence < newest or (ended is not None and sequence == newest):
             return  # from another link, later
-        self._touched.add(order_id)
+        if self._snapshot_lane is not None:
+            self._touched.add(order_id)
         status = update.get("os")
         if status in _RESTING:
             if update.get("ot") in (None, "limit"):  # stop orders are cancelled in another way

@@ -177,4 +177,7 @@ def _typed(value: Any, kind: type) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) else None
+    try:
+        return float(value) if type(value) in (int, float) else None
+    except OverflowError:  # the standard library's JSON has integers of any size
+        return None

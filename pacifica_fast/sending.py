@@ -7,13 +7,15 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from pacifica_fast.armed import Armed, Arming
+from pacifica_fast.credits import is_cancel
 from pacifica_fast.errors import NotSent, PacificaError
 from pacifica_fast.links import Link, Pair
 from pacifica_fast.reporting import Reporting
-from pacifica_fast.session import Pending
+from pacifica_fast.session import PARTLY_SENT, Pending
 from pacifica_fast.signer import OrderId
 from pacifica_fast.websocket import frame_of
 
@@ -38,6 +40,17 @@ class Sending(Arming[P], Reporting):
         if link is None or not link.ready:
             raise NotSent(self._links.why_not_ready())
         return link
+
+    def _link_for(self, operation: str) -> Link[P] | Pair[P]:
+        """As :meth:`_ready_link`. Two copies of a cancel are one cancel; of an order, two orders."""
+        link = self._ready_link()
+        return link.one if isinstance(link, Pair) and not is_cancel(operation) else link
+
+    @staticmethod
+    def _put_many(link: Link[P] | Pair[P], frames: bytes, pendings: list[P], starts: list[int]) -> None:
+        """Only when all copies are written: what did not leave by one link may have by the other."""
+        for lane, unsent in link.put_many(frames, pendings, starts):
+            lane.unsent(unsent, PARTLY_SENT, monotonic())
 
     @abstractmethod
     def _cancel_later(

@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 from pacifica_fast import _json, ids
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, cost_of, is_cancel
-from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
+from pacifica_fast.errors import NotSent, OutcomeUnknown, RateLimited, Rejected
 from pacifica_fast.latency import Latency
 from pacifica_fast.logs import shown
 from pacifica_fast.replies import (
@@ -249,11 +249,17 @@ class _Remembered(Generic[P]):
         self._order: deque[tuple[float, str]] = deque()
 
     def add(self, pending: P, now: float) -> None:
-        order = self._order
-        while order and (len(order) >= self._most or now - order[0][0] > _KEPT_FOR):
-            self._by_id.pop(order.popleft()[1], None)
-        order.append((now, pending.id))
+        if len(self._order) >= self._most:
+            self._by_id.pop(self._order.popleft()[1], None)
+        self.forget(now)
+        self._order.append((now, pending.id))
         self._by_id[pending.id] = pending
+
+    def forget(self, now: float) -> None:
+        """Those whose time is over."""
+        order = self._order
+        while order and now - order[0][0] > _KEPT_FOR:
+            self._by_id.pop(order.popleft()[1], None)
 
     def get(self, request_id: str) -> P | None:
         return self._by_id.get(request_id)
@@ -269,8 +275,9 @@ class _Parked(Generic[P]):
     reason: str
 
 
-# What a request is told if its lanes do not agree: the first of these that any of them brought.
-_WORTH = (Rejected, OutcomeUnknown, NotSent)
+# What a request is told if its lanes do not agree: the last of these that any of them brought. A copy for
+# which there were no credits was not looked at, which says nothing of another that was lost.
+_WORTH = (NotSent, RateLimited, OutcomeUnknown, Rejected)
 
 
 def _worth(outcome: Exception) -> int:
@@ -278,7 +285,7 @@ def _worth(outcome: Exception) -> int:
 
 
 def _better(one: Exception | None, other: Exception) -> Exception:
-    return other if one is None else min(one, other, key=_worth)
+    return other if one is None else max(one, other, key=_worth)
 
 
 class Session(Generic[P]):
@@ -371,7 +378,7 @@ class Session(Generic[P]):
         One that then comes to nothing gives them back by :meth:`unbook`.
         """
         if not is_cancel(pending.operation):
-            cost = cost_of(pending.operation) * max(1, len(self._lanes))
+            cost = cost_of(pending.operation)  # it goes out once, however many lanes there are
             self.budget.book(cost, now)
             pending._booked = cost
 
@@ -452,6 +459,7 @@ class Session(Generic[P]):
         if self.latency is not None and pending.began:
             self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)
+        pending.renew = None  # it has the client
         pending._settle(outcome, now)
         by_age = self._by_age
         while by_age and by_age[0]._outcome is not None:
@@ -487,6 +495,9 @@ class Session(Generic[P]):
             except Exception as error:  # the key was closed, say
                 self._end(pending, NotSent(str(error), pending.id), now)
                 continue
+            except BaseException:  # a signal handler's: it waits on
+                self._parked.appendleft(parked)
+                raise
             try:
                 send(pending, frame)
             except NotSent:
@@ -548,7 +559,7 @@ class Session(Generic[P]):
         if type(request_id) is str:
             ended = self._unknown.get(request_id) or self._answered.get(request_id)
         if request_id is None:
-            self._stray_error = f"{reply.get('code')}: {error_text(reply)}"
+            self._stray_error = shown(f"{reply.get('code')}: {error_text(reply)}")
             self._stray_error_at = now
             logger.warning("reply without an id, given to no request: %s", shown(text))
         elif ended is None:
@@ -599,6 +610,8 @@ class Session(Generic[P]):
         while self._parked and now >= self._parked[0].deadline:
             parked = self._parked.popleft()
             self._end(parked.pending, NotSent(parked.reason, parked.pending.id), now)
+        self._unknown.forget(now)
+        self._answered.forget(now)
         self.refill()
 
     def next_deadline(self) -> float:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
-__all__ = ["RECEIVE_SIZE", "tune"]
+__all__ = ["BACKLOG_MAX", "NOT_READ", "RECEIVE_SIZE", "tune"]
 
 RECEIVE_SIZE = 64 * 1024  # bytes taken from a socket at once, at most
+BACKLOG_MAX = 4 * 1024 * 1024  # bytes; a peer that asks for so many pongs and reads none is left
+NOT_READ = "the exchange does not read what it asks for"
 KEEPALIVE_PROBES = 3
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
+from typing import Any
 
 import pytest
 from hostile import BINARY, CLOSE, CONTINUATION, PING, TEXT, Worst, frame, serving, upgrade
@@ -17,7 +18,7 @@ from pacifica_fast import Keypair, Signer, sync
 from pacifica_fast import asyncio as aio
 from pacifica_fast.errors import ConnectionFailed, InvalidRequest, OutcomeUnknown
 
-TIMEOUT = 0.4  # s, of a request
+SETTINGS: dict[str, Any] = {"timeout": 0.4, "open_timeout": 5.0}  # s
 GROWTH_MAX = 96 * 1024  # KiB, whatever is sent
 FOR_LONG = 0.8  # s, of sending without end
 
@@ -35,16 +36,16 @@ def signer() -> Signer:
     return Signer(Keypair.generate())
 
 
-def in_asyncio(signer: Signer, url: str) -> object:
+def in_asyncio(signer: Signer, url: str, **settings: Any) -> object:
     async def cancel() -> object:
-        async with aio.connect(signer, url=url, timeout=TIMEOUT, open_timeout=5.0) as client:
+        async with aio.connect(signer, url=url, **SETTINGS | settings) as client:
             return await client.cancel_order("BTC", order_id=7)
 
     return asyncio.run(cancel())
 
 
-def blocking(signer: Signer, url: str) -> object:
-    with sync.connect(signer, url=url, timeout=TIMEOUT, open_timeout=5.0) as client:
+def blocking(signer: Signer, url: str, **settings: Any) -> object:
+    with sync.connect(signer, url=url, **SETTINGS | settings) as client:
         return client.cancel_order("BTC", order_id=7)
 
 
@@ -147,6 +148,13 @@ def test_the_same_server_could_have_said_yes(
 
     with serving(yes) as url:
         assert cancel(signer, url)
+
+
+@CLIENTS
+def test_who_asks_for_pongs_and_reads_none_is_left(signer: Signer, cancel: Callable[..., object]) -> None:
+    with serving(lambda _: repeat(frame(PING, b"x" * 125) * 500)) as url:  # noqa: SIM117
+        with pytest.raises(OutcomeUnknown, match="does not read"):
+            cancel(signer, url, timeout=30.0, pong_timeout=30.0)
 
 
 def never(_: str) -> list[bytes]:

@@ -11,8 +11,9 @@ import pytest
 from pacifica_fast import links as links_module
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import Endpoint
-from pacifica_fast.errors import ConnectionFailed, NotSent
-from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair
+from pacifica_fast.errors import ConnectionFailed, NotSent, OutcomeUnknown
+from pacifica_fast.links import ConnectionEvent, Links, LinkState, Pair, Unsent
+from pacifica_fast.sending import Sending
 from pacifica_fast.session import PING, Lane, Pending, Session
 from pacifica_fast.websocket import frame_of, masked_anew
 
@@ -30,6 +31,7 @@ class FakeLink:
         self.closing = False
         self.aborted = ""
         self.refuses = False
+        self.takes_nothing = False
         self.silent = False
 
     def why_not_ready(self) -> str:
@@ -41,12 +43,13 @@ class FakeLink:
         self.frames.append(frame)
         self.lane.sent(pending, 0.0)
 
-    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> Unsent[Pending]:
         if self.refuses:
             raise NotSent("refused")
         self.frames.append(frames)
         for pending in pendings:
             self.lane.sent(pending, 0.0)
+        return [(self.lane, pendings)] if self.takes_nothing else []
 
     def say(self, text: bytes) -> None:
         assert text == PING
@@ -295,6 +298,7 @@ def test_closing_opens_nothing_any_more() -> None:
     assert driver.links.use is None
     late = driver.open(1, 1.1)
     assert late.aborted == "the client was closed"
+    assert [(event.link, event.state) for event in driver.events[-1:]] == [(1, LinkState.CLOSED)]
     driver.links.lost(link, "closed", 1.2)
     assert driver.opening == []
     assert driver.links.state is LinkState.CLOSED
@@ -377,6 +381,44 @@ def test_two_links_that_both_refuse() -> None:
     with pytest.raises(NotSent):
         pair.put_many(frame_of(b"{}"), [driver.session.take()], [0])
     assert driver.session.in_flight() == []
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_one_link_did_not_take_may_have_left_by_the_other(which: int) -> None:
+    driver, first = opened(links=2)
+    second = driver.open(1, 0.1)
+    pair = driver.links.use
+    assert isinstance(pair, Pair)
+    bad, good = (first, second) if which == 0 else (second, first)
+    bad.takes_nothing = True
+    pending = driver.session.take()
+    Sending._put_many(pair, frame_of(b"{}"), [pending], [0])
+    driver.links.lost(bad, "only a part", 0.2)
+    assert len(good.frames) == 1
+    assert not pending.done
+    driver.links.lost(good, "gone", 0.3)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_what_must_not_be_done_twice_goes_out_on_one_that_is_ready() -> None:
+    driver, first = opened(links=2)
+    second = driver.open(1, 0.1)
+    pair = driver.links.use
+    assert isinstance(pair, Pair)
+    assert pair.one is first
+    first.ready = False
+    assert pair.one is second
+
+
+def test_what_neither_link_took_was_not_sent() -> None:
+    driver, first = opened(links=2)
+    first.takes_nothing = driver.open(1, 0.1).takes_nothing = True
+    pair, pending = driver.links.use, driver.session.take()
+    assert isinstance(pair, Pair)
+    Sending._put_many(pair, frame_of(b"{}"), [pending], [0])
+    with pytest.raises(NotSent, match="only a part"):
+        pending.outcome()
 
 
 def test_only_whole_frames_are_masked_anew() -> None:

@@ -96,6 +96,14 @@ def test_a_snapshot_that_does_not_come_is_asked_for_again() -> None:
     assert desk.sent() == [("subscribe", "account_orders")]
 
 
+def test_what_changes_while_no_snapshot_is_awaited_is_not_kept() -> None:
+    desk, lane = live()
+    for order_id in range(100):
+        desk.update(lane, order_id, "open", 1)
+        desk.update(lane, order_id, "cancelled", 2)
+    assert desk.tracker._touched == set()
+
+
 def test_an_older_update_changes_nothing() -> None:
     desk, lane = live()
     other = desk.lane()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pacifica_fast import ids
 from pacifica_fast.errors import KeyClosed, NotSent, OutcomeUnknown, RateLimited, Rejected, SignatureRejected
-from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
+from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck, read_credits
 from pacifica_fast.session import FateCounts, Lane, Pending, Session, Truth, _Remembered
 
 
@@ -517,10 +517,10 @@ def test_what_was_booked_is_spent_by_sending_or_given_back() -> None:
     pending = session.take()
     pending.operation = "create_order"
     session.book(pending, 0.0)
-    assert (session.budget.spent_total, session.budget.books().outstanding) == (3.0, 3.0)
+    assert (session.budget.spent_total, session.budget.books().outstanding) == (1.0, 1.0)
     lanes[0].sent(pending, 0.0)
     session.tick(0.0)
-    assert (session.budget.spent_total, session.budget.books().outstanding) == (3.0, 3.0)
+    assert (session.budget.spent_total, session.budget.books().outstanding) == (1.0, 1.0)
     session.receive(lanes[0], reply(pending, code=420, err="no"), 0.1)
     assert (session.budget.spent_total, session.budget.books().outstanding) == (1.0, 0.0)
     unsent = session.take()
@@ -636,6 +636,45 @@ def test_a_rejection_counts_if_the_other_copy_brings_nothing_better(end: str) ->
         [(late, outcome)] = session.late
         assert late is pending
         assert isinstance(outcome, CancelAck)
+
+
+@pytest.mark.parametrize("end", ["lost", "timeout", "close"])
+def test_no_credits_for_one_copy_says_nothing_of_the_other(end: str) -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.heard(reply(pending, code=429, err="Out of credits"), 0.1)
+    if end == "lost":
+        session.lost(other, "reset by peer", 0.2)
+    elif end == "timeout":
+        session.tick(5.0)
+    else:
+        session.close("closed", 0.2)
+    with pytest.raises(OutcomeUnknown):
+        pending.outcome()
+
+
+def test_no_credits_for_one_copy_and_the_other_was_not_sent() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    other.unsent([pending], "the kernel took nothing", 0.1)
+    session.heard(reply(pending, code=429, err="Out of credits"), 0.2)
+    with pytest.raises(RateLimited):
+        pending.outcome()
+
+
+def test_what_has_ended_is_forgotten_also_if_nothing_follows() -> None:
+    session = new_session()
+    for code in (200, 0):
+        pending = send(session)
+        pending.renew = lambda it: False
+        if code:
+            session.heard(reply(pending, code=code, data={}), 0.1)
+        session.tick(5.0)
+        assert pending.done
+        assert pending.renew is None
+    assert [bool(kept._by_id) for kept in (session._answered, session._unknown)] == [True, True]
+    session.tick(66.0)
+    assert [bool(kept._by_id) for kept in (session._answered, session._unknown)] == [False, False]
 
 
 def test_unknown_only_when_both_links_are() -> None:
@@ -993,3 +1032,32 @@ def test_no_reply_breaks_the_session_or_invents_a_fate(fields: dict[str, Any], w
         assert fields["code"] == 200
     if isinstance(pending._outcome, Rejected):
         assert fields["code"] == pending._outcome.code
+
+
+def test_of_an_error_without_an_id_a_reason_holds_only_the_beginning() -> None:
+    session = new_session()
+    pending = send(session, now=1.0)
+    session.heard(orjson.dumps({"code": 400, "err": "no! " * 250_000}), 2.0)
+    session.tick(6.0)
+    with pytest.raises(OutcomeUnknown, match="400: no!") as caught:
+        pending.outcome()
+    assert len(caught.value.reason) < 400
+
+
+def test_a_parked_cancel_whose_signing_is_interrupted_waits_on() -> None:
+    session = new_session()
+    pending = session.take()
+
+    def interrupted(_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    session.park(pending, interrupted, "not connected", 5.0)
+    with pytest.raises(KeyboardInterrupt):
+        session.unparked(lambda pending, frame: pytest.fail("sent"), 1.0)
+    session.tick(5.0)
+    with pytest.raises(NotSent, match="not connected"):
+        pending.outcome()
+
+
+def test_credits_of_any_size_are_no_reason_to_fail() -> None:
+    assert read_credits({"rl": {"r": 10**400, "q": 1250, "t": 60}}) is None

@@ -123,6 +123,7 @@ class Client(Sending[Pending[Any]]):
         # One sweeper for everything that is due.
         self._tick_interval = min(endpoint.timeout, endpoint.heartbeat, endpoint.pong_timeout) / 20
         self._ticker: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._tick_due = inf
         self._stall = Stall()
         self._timed = endpoint.latency
@@ -281,7 +282,7 @@ class Client(Sending[Pending[Any]]):
         use the credits that are kept for cancels.
         """
         self._check_thread()
-        link = self._ready_link()
+        link = self._link_for(operation)
         pending: Pending[Ack] = self._session.take()
         pending.operation = operation
         request = self.signer.request(
@@ -330,6 +331,7 @@ class Client(Sending[Pending[Any]]):
         """
         self._check_open()
         tracker = self._news.track(self._tracker(account, arm, self._news.truth_told))
+        self._trackers[tracker.account] = tracker
         self._news.start()
         try:
             await self._until(lambda: tracker.live, within)
@@ -470,7 +472,7 @@ class Client(Sending[Pending[Any]]):
             link = self._ready_link()
             with eager_switching():
                 frames, pendings, starts = self._frames_of(cancels)
-                link.put_many(frames, pendings, starts)
+                self._put_many(link, frames, pendings, starts)
         except NotSent as error:
             return self._fire_later(str(error), cancels)
         return pendings
@@ -509,6 +511,8 @@ class Client(Sending[Pending[Any]]):
         self._tick_in(max(_MOMENT, min(self._tick_interval, due)))
 
     def _tick_in(self, seconds: float) -> None:
+        if self._stopped:  # a link that is lost while closing would begin it again, for ever
+            return
         if self._ticker is not None:
             self._ticker.cancel()
         self._tick_due = monotonic() + seconds
@@ -537,8 +541,9 @@ class Client(Sending[Pending[Any]]):
             await self.close()
             raise
         if self._links.use is None:
+            lost = ConnectionFailed("upgrade", self._links.why_not_ready())  # as soon as it was open
             await self.close()
-            raise next((failure for failure in failures if failure is not None), NotSent(CLOSED))
+            raise next((failure for failure in failures if failure is not None), lost)
         self._keeper = self._loop.create_task(self._keep())
         self._tick()
         if self._keep_warm:
@@ -613,6 +618,7 @@ class Client(Sending[Pending[Any]]):
                 self._abort("the event loop was closed")
 
     def _stop(self, reason: str = CLOSED) -> None:
+        self._stopped = True
         for timer in (self._ticker, self._warmer):
             if timer is not None:
                 timer.cancel()

@@ -18,8 +18,9 @@ from typing import Any, cast
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import CLOSE_TIMEOUT
 from pacifica_fast.errors import ConnectionFailed, NotSent
+from pacifica_fast.links import Unsent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
-from pacifica_fast.tcp import RECEIVE_SIZE, tune
+from pacifica_fast.tcp import BACKLOG_MAX, NOT_READ, RECEIVE_SIZE, tune
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
 
@@ -96,11 +97,11 @@ class Link(asyncio.BufferedProtocol):
             self.abort("interrupted while sending")
             raise
 
-    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> Unsent[Any]:
         """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
 
         If the kernel takes a part only, the connection is closed, and what provably did not leave
-        was not sent.
+        was not sent: that is returned, and for the caller to say, who may have sent a copy elsewhere.
         """
         data = self._write(frames)
         now = monotonic()
@@ -110,7 +111,8 @@ class Link(asyncio.BufferedProtocol):
         if unsent is not None:
             self.abort(PARTLY_SENT)
             here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
-            self.lane.unsent(here, PARTLY_SENT, now)
+            return [(self.lane, here)]
+        return []
 
     def say(self, text: bytes) -> None:
         """Send a message that is no request."""
@@ -277,7 +279,7 @@ class Link(asyncio.BufferedProtocol):
         was_established = tls.established
         plain, reply = tls.receive(data)
         if reply:
-            self._queue(reply)
+            self._answer(reply)
         if tls.established and not was_established:
             self._send_protocol_bytes()
         return plain
@@ -287,7 +289,13 @@ class Link(asyncio.BufferedProtocol):
             return
         data = self._websocket.to_send()
         if data:
-            self._queue(data if self._tls is None else self._tls.encrypt(data))
+            self._answer(data if self._tls is None else self._tls.encrypt(data))
+
+    def _answer(self, data: bytes) -> None:
+        """Bytes of the protocols themselves: the exchange decides how many, and whether it reads them."""
+        self._queue(data)
+        if self._transport is not None and self._transport.get_write_buffer_size() > BACKLOG_MAX:
+            self.abort(NOT_READ)
 
     def _check_upgrade(self) -> None:
         refusal = self._websocket.refusal

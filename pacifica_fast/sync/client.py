@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from threading import Event, Lock, get_ident
+from threading import TIMEOUT_MAX, Event, Lock, get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
@@ -70,7 +70,7 @@ class Pending(session.Pending, Generic[A]):
         try:
             # Whoever settles sets the outcome first and wakes then: one of the two is seen.
             if self._outcome is None:
-                waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+                waiter.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX))
         finally:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
@@ -161,8 +161,8 @@ class Client(Sending[Pending[Any]]):
             )
             if timed:
                 pending.began, pending.built = began, monotonic()
-            self._send(pending, frame)
             pending.order = order_id if client_order_id is None else str(client_order_id)
+            self._send(pending, frame)
         except NotSent as error:
             return self._cancel_later(
                 str(error),
@@ -266,7 +266,8 @@ class Client(Sending[Pending[Any]]):
         frame = frame_of(request.text)
         self._session.book(pending, monotonic())
         try:
-            self._send(pending, frame)
+            with self._turn():
+                self._link_for(operation).put(frame, pending)
         except BaseException:
             self._session.unbook(pending)
             raise
@@ -307,6 +308,7 @@ class Client(Sending[Pending[Any]]):
         """
         self._check_open()
         tracker = self._reader.track(self._tracker(account, arm, self._news.truth_told))
+        self._trackers[tracker.account] = tracker
         if not self._until(lambda: tracker.live, within):
             raise ConnectionFailed("subscribe", f"not acknowledged within {within:g} s")
         return tracker
@@ -469,7 +471,7 @@ class Client(Sending[Pending[Any]]):
             with eager_switching():
                 frames, pendings, starts = self._frames_of(cancels)
                 with self._turn():
-                    self._ready_link().put_many(frames, pendings, starts)
+                    self._put_many(self._ready_link(), frames, pendings, starts)
         except NotSent as error:
             return self._fire_later(str(error), cancels)
         return pendings

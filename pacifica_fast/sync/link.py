@@ -18,15 +18,14 @@ from typing import Any
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
+from pacifica_fast.links import Unsent
 from pacifica_fast.session import PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
-from pacifica_fast.tcp import RECEIVE_SIZE
+from pacifica_fast.tcp import BACKLOG_MAX, NOT_READ, RECEIVE_SIZE
 from pacifica_fast.tls import TLS, reason_of
 from pacifica_fast.websocket import WebSocket, frame_of
 
 __all__ = ["Bell", "Ended", "Link"]
-
-BACKLOG_MAX = 4 * 1024 * 1024  # bytes; a peer that asks for so many pongs and reads none is left
 
 
 class Ended(Exception):
@@ -201,11 +200,11 @@ class Link:
             self._interrupted(error)
             raise
 
-    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> None:
+    def put_many(self, frames: bytes, pendings: list[Any], starts: list[int]) -> Unsent[Any]:
         """Send frames that stand one behind the other, and start where ``starts`` says, in one write.
 
         If the kernel takes a part only, the connection is given up, and what provably did not leave
-        was not sent.
+        was not sent: that is returned, and for the caller to say, who may have sent a copy elsewhere.
         """
         try:
             data = frames if self._encrypt is None else self._encrypt(frames)
@@ -222,7 +221,8 @@ class Link:
         if unsent is not None:
             self.fail(PARTLY_SENT)
             here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
-            self.lane.unsent(here, PARTLY_SENT, now)
+            return [(self.lane, here)]
+        return []
 
     def _not_all(self, data: bytes, taken: int, pending: Pending | None) -> None:
         """The kernel took a part or nothing: because it is full, or for a reason."""
@@ -406,7 +406,7 @@ class Link:
             if taken < 0:
                 raise Ended(self._websocket.why_over(os.strerror(-taken)), self._stage())
         elif len(self._backlog) > BACKLOG_MAX:
-            raise Ended("the exchange does not read what it asks for", self._stage())
+            raise Ended(NOT_READ, self._stage())
         if taken != len(data):
             self._keep(data[taken:])
         return taken

@@ -147,8 +147,8 @@ class Reader:
         reason = CLOSED
         try:
             self._read()
-        except Exception:
-            logger.exception("a bug of the reader")
+        except BaseException:  # also a hook's sys.exit(): whoever waits for a fate waits for this thread
+            logger.exception("a bug of the reader, or of a hook")
             reason = "internal error"
             for link in self.links.all():
                 link.fail(reason)

@@ -8,10 +8,12 @@ import errno
 import gc
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostile import upgrade
 from links_of import link_of
 
 from pacifica_fast import (
@@ -344,6 +346,19 @@ async def test_many_reconnects_under_load(signer: Signer) -> None:
             assert client.status().reconnects >= 100
 
 
+async def test_an_exchange_that_hangs_up_at_once_is_no_connection(signer: Signer) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(upgrade(await reader.readuntil(b"\r\n\r\n")))
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws"
+        for _ in range(20):
+            with pytest.raises(ConnectionFailed, match="connection lost") as caught:
+                await connect(signer, url=url)
+            assert caught.value.stage == "upgrade"
+
+
 async def test_a_late_reply_is_reported(signer: Signer) -> None:
     late: list[tuple[Any, Any]] = []
     async with (
@@ -404,6 +419,22 @@ def test_the_end_of_the_loop_ends_every_request(signer: Signer) -> None:
     assert complaints == []
 
 
+async def test_a_closed_client_looks_at_no_clock_any_more(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MockExchange() as exchange:
+        client = await connect(signer, url=exchange.url, timeout=0.1)
+        await client.close()
+        monkeypatch.setattr(client._stall, "goes_on", lambda *args: pytest.fail("it ticks"))
+        assert client._ticker is not None
+        assert client._ticker.cancelled()
+        forgotten = weakref.ref(client._session)
+        del client
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert forgotten() is None
+
+
 async def test_nothing_is_left_of_a_client_that_is_opening_a_link(signer: Signer) -> None:
     async with MockExchange() as exchange:
         client = await connect(signer, url=exchange.url, **QUICK)
@@ -448,13 +479,23 @@ async def test_orders_sent_at_once_leave_the_reserve_alone(signer: Signer, links
         ]
         outcomes = await asyncio.gather(*sent, return_exceptions=True)
         held_back = [outcome for outcome in outcomes if isinstance(outcome, CreditsReserved)]
-        assert len(outcomes) - len(held_back) == {1: 21, 2: 10}[links]
+        assert len(outcomes) - len(held_back) == 21
         remaining = one.credits.remaining
         assert remaining is not None
         assert remaining >= 8.0
         assert not [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
         for client in (one, other):
             await client.close()
+
+
+async def test_with_two_links_an_order_is_placed_once(signer: Signer) -> None:
+    order = {"symbol": "BTC", "price": "50000", "amount": "0.01", "side": "bid", "tif": "ALO"}
+    async with MockExchange() as exchange, connect(signer, url=exchange.url, links=2, **QUICK) as client:
+        for placed in range(1, 4):
+            await client.request("create_order", order | {"reduce_only": False})
+            with pytest.raises(Rejected):  # on both links: what was before it has been done
+                await client.cancel_order("BTC", order_id=1)
+            assert len(exchange.orders(signer.account)) == placed
 
 
 async def test_429_tells_how_long_to_wait(signer: Signer) -> None:

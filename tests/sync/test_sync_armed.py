@@ -32,8 +32,10 @@ from pacifica_fast import (
     Signer,
 )
 from pacifica_fast.armed import Armed
+from pacifica_fast.links import Pair
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.sync import Client, Pending, connect
+from pacifica_fast.sync.link import Link
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 
@@ -129,6 +131,21 @@ def test_pull(exchange: MockExchange, signer: Signer) -> None:
         with pytest.raises(InvalidRequest, match=r"armed\[0\]"):
             client.pull([None])  # type: ignore[list-item]
         assert sys.getswitchinterval() == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_pull_that_one_of_two_links_does_not_take(
+    exchange: MockExchange, signer: Signer, which: int
+) -> None:
+    with to(exchange, signer, links=2) as client:
+        pair = client._links.use
+        assert isinstance(pair, Pair)
+        armed = [client.arm("BTC", order_id=exchange.place(signer.account).order_id) for _ in range(3)]
+        link = pair.links[which]
+        assert isinstance(link, Link)
+        link._send = lambda data, size: 0  # its socket is full
+        pendings = client.pull(armed)
+        assert [pending.result().order_id for pending in pendings] == [one.order_id for one in armed]
 
 
 def test_a_pull_of_which_the_kernel_takes_a_part(signer: Signer) -> None:

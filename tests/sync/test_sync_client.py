@@ -41,6 +41,7 @@ from pacifica_fast import (
     Rejected,
     Signer,
 )
+from pacifica_fast.links import LinkState
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.sync import Client, Pending, connect, reader
@@ -929,6 +930,23 @@ def test_a_bug_in_the_reader_ends_the_connection_and_is_logged(
         with pytest.raises(OutcomeUnknown, match="internal error"):
             client.cancel_order("BTC", order_id=1)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_hook_that_exits_leaves_no_request_without_a_fate(
+    exchange: MockExchange, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange.faults.drop_replies()
+    with to(exchange, signer) as client:
+        pending = client.cancel_order_nowait("BTC", order_id=1)
+        monkeypatch.setattr(client._news, "tick", lambda now: sys.exit(1))
+        with pytest.raises(OutcomeUnknown, match="internal error"):
+            pending.result(5)
+        assert client.state is LinkState.CLOSED
+
+
+def test_one_may_wait_for_ever(exchange: MockExchange, signer: Signer) -> None:
+    with to(exchange, signer) as client, pytest.raises(Rejected, match="420"):
+        client.cancel_order_nowait("BTC", order_id=1).result(float("inf"))
 
 
 def test_a_client_that_nobody_has_is_closed(exchange: MockExchange, signer: Signer) -> None:

@@ -279,6 +279,16 @@ def test_a_client_that_nobody_has_any_more_is_closed_also_while_it_reconnects(si
     until(lambda: own_threads() == [])
 
 
+def test_a_client_that_nobody_has_any_more_is_closed_with_all_that_it_armed_and_fired(signer: Signer) -> None:
+    with MockExchange().in_thread() as exchange:
+        client = connect(signer, url=exchange.url, **QUICK)
+        client.arm("BTC", order_id=exchange.place(signer.account).order_id).fire().result()
+        exchange.place(signer.account)
+        assert [order.armed.armed for order in client.track().orders.values()] == [True]
+        del client
+        until(lambda: gc.collect() >= 0 and own_threads() == [])
+
+
 def test_tracking(signer: Signer) -> None:
     with MockExchange(quota=None).in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, timeout=0.3, **QUICK) as client:
@@ -302,6 +312,35 @@ def test_tracking(signer: Signer) -> None:
             with pytest.raises(ConnectionFailed) as caught:
                 client.track(Keypair.generate().pubkey(), within=0.1)
             assert caught.value.stage == "subscribe"
+
+
+def test_the_truth_of_a_cancel_whose_reply_is_read_before_its_sender_goes_on(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MockExchange().in_thread() as exchange, connect(signer, url=exchange.url) as client:
+        client.track()
+        send = client._send
+
+        def sent_and_answered(pending: Any, *args: Any) -> Any:
+            sent = send(pending, *args)
+            until(lambda: pending.done and not client._session.open)
+            return sent
+
+        monkeypatch.setattr(client, "_send", sent_and_answered)
+        pending = client.cancel_order_nowait("BTC", order_id=1)
+        assert client.truth(pending) is Truth.NEVER_EXISTED
+
+
+def test_with_two_links_an_order_is_placed_once(signer: Signer) -> None:
+    order = {"symbol": "BTC", "price": "50000", "amount": "0.01", "side": "bid", "tif": "ALO"}
+    with (
+        MockExchange().in_thread() as exchange,
+        connect(signer, url=exchange.url, links=2, **QUICK) as client,
+    ):
+        client.request("create_order", order | {"reduce_only": False})
+        with pytest.raises(Rejected):  # on both links: what was before it has been done
+            client.cancel_order("BTC", order_id=1)
+        assert len(exchange.orders(signer.account)) == 1
 
 
 def test_a_reserve_for_cancels(signer: Signer) -> None:
