@@ -140,6 +140,23 @@ def test_canonical_json(text: bytes, surrogates: int) -> None:
     same(made)
 
 
+@pytest.mark.parametrize("limit", [0, 10_000])
+def test_integers_are_as_long_whatever_python_is_told(limit: int) -> None:
+    usual = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(limit)
+    try:
+        for digits, code in ((4300, None), (4301, lib.PF_ERR_JSON_DIGITS)):
+            text = b'{"a":-' + b"9" * digits + b"}"
+
+            def made(side: Side, text: bytes = text) -> Any:
+                position = side.ffi.new("size_t *", 99)
+                return side.written("pf_canonicalize", text, len(text), 0, position, cap=5_000)
+
+            assert same(made) == (text if code is None else code)
+    finally:
+        sys.set_int_max_str_digits(usual)
+
+
 @given(st.binary(max_size=130) | st.text("123456789ABCDEFGHJKLz0l", max_size=130).map(str.encode))
 def test_base58(data: bytes) -> None:
     same(lambda side: side.written("pf_b58encode", data, len(data)))

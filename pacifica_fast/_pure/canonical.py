@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, NoReturn
 
 from pacifica_fast._pure.memory import C, Code, coded, put, taken
@@ -207,13 +208,18 @@ def _load(text: bytes, surrogates: bool) -> Any:
     return json.loads(decoded, object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
 
 
+def _reads_any_integer(text: bytes) -> bool:
+    """Python can be told to read integers of any length; the core cannot."""
+    return len(text) > DIGITS_MAX and sys.get_int_max_str_digits() != DIGITS_MAX
+
+
 def canonical(text: bytes, surrogates: bool = False) -> bytes:
     """The canonical form of a JSON text. Raises :class:`Trouble`."""
     if len(text) > LENGTH_MAX:
         raise Trouble(C.PF_ERR_JSON_LENGTH, LENGTH_MAX)
     try:
         value = _load(text, surrogates)
-        if text.count(b"{") + text.count(b"[") > DEPTH_MAX:
+        if text.count(b"{") + text.count(b"[") > DEPTH_MAX or _reads_any_integer(text):
             _Check(text, surrogates).check()
     except (ValueError, RecursionError):
         try:
