@@ -344,7 +344,9 @@ class Keypair:
         if type(message) is not bytes:
             if not isinstance(message, bytes | bytearray | memoryview):
                 raise TypeError(f"message: expected bytes, got {type(message).__name__}")
-            message = bytes(message)  # C reads it without the GIL: nobody else may change it
+            # C reads it without the GIL: nobody else may change it. bytes() would ask a subclass
+            # for what it is, and may get it back, with a length of its own.
+            message = memoryview(message).tobytes()
         out = ffi.new("char[64]")
         sign = lib.pf_key_sign_bytes if len(message) <= LONG_INPUT else lib.pf_key_sign_bytes_detached
         code = sign(out, SIGNATURE_SIZE, self._key, message, len(message))

@@ -144,6 +144,18 @@ def test_other_buffers_are_copied_and_signed(message: Any) -> None:
         assert keypair.sign_message(message) == keypair.sign_message(b"message")
 
 
+def test_a_subclass_cannot_lie_about_its_length() -> None:
+    class Liar(bytes):
+        def __bytes__(self) -> bytes:
+            return self
+
+        def __len__(self) -> int:
+            return 200
+
+    with Keypair.from_seed(SEED) as keypair:
+        assert keypair.sign_message(Liar(b"message")) == keypair.sign_message(b"message")
+
+
 @pytest.mark.parametrize("message", ["message", None, 7, [1, 2], b"m"[0]])
 def test_messages_must_be_bytes(message: Any) -> None:
     with (
