@@ -279,14 +279,18 @@ claim( pool *p, const moment *now ) {
   return NULL;
 }
 
+/* Through the gate: whoever closes the pool wipes what is read here. */
+
 void
 pf_nonce_prefetch( const pf_pool *handle ) {
-  const pf_pages *place = handle->place;
-  pool           *p     = (pool *)(void *)place->start;
-  const nonce    *n     = slot_after( p, atomic_load_explicit( &p->next_claim, memory_order_relaxed ), 0 );
-  PF_PREFETCH( n );
-  PF_PREFETCH( (const uint8_t *)n + 64 );
-  PF_PREFETCH( (const uint8_t *)n + 128 );
+  pool *p = enter( handle );
+  if( PF_LIKELY( p != NULL ) ) {
+    const nonce *n = slot_after( p, atomic_load_explicit( &p->next_claim, memory_order_relaxed ), 0 );
+    PF_PREFETCH( n );
+    PF_PREFETCH( (const uint8_t *)n + 64 );
+    PF_PREFETCH( (const uint8_t *)n + 128 );
+    (void)leave( p, handle );
+  }
 }
 
 /* Filling. */

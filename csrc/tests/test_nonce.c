@@ -986,6 +986,7 @@ sign_and_prepare( void *unused ) {
     signed_message s;
     int const      rc = pf_key_prepare( &key, pool );
     CHECK( rc == 0 || rc == 1 || rc == PF_ERR_CLOSED );
+    pf_key_prefetch( &key, pool );
     CHECK( sign( pool, &s ) == PF_OK );
     uint8_t expected[PF_SIGNATURE_SZ];
     fake_signature_of( expected, seed, MESSAGE, LEN );
