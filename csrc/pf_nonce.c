@@ -73,10 +73,12 @@ read_clocks( moment *now ) {
 }
 
 /* is_zero takes the same time whatever the bytes are, but for telling
-   the answer. */
+   the answer.  One byte after the other: a vector register would keep
+   half of a nonce, and whoever saves registers next (a signal, the dynamic
+   linker) would write it to the stack. */
 
 static int
-is_zero( const uint8_t *bytes, size_t n ) {
+is_zero( const volatile uint8_t *bytes, size_t n ) {
   uint8_t any = 0;
   for( size_t i = 0; i < n; i++ ) {
     any |= bytes[i];
