@@ -73,10 +73,12 @@ read_clocks( moment *now ) {
 }
 
 /* is_zero takes the same time whatever the bytes are, but for telling
-   the answer. */
+   the answer.  One byte after the other: a vector register would keep
+   half of a nonce, and whoever saves registers next (a signal, the dynamic
+   linker) would write it to the stack. */
 
 static int
-is_zero( const uint8_t *bytes, size_t n ) {
+is_zero( const volatile uint8_t *bytes, size_t n ) {
   uint8_t any = 0;
   for( size_t i = 0; i < n; i++ ) {
     any |= bytes[i];
@@ -279,14 +281,18 @@ claim( pool *p, const moment *now ) {
   return NULL;
 }
 
+/* Through the gate: whoever closes the pool wipes what is read here. */
+
 void
 pf_nonce_prefetch( const pf_pool *handle ) {
-  const pf_pages *place = handle->place;
-  pool           *p     = (pool *)(void *)place->start;
-  const nonce    *n     = slot_after( p, atomic_load_explicit( &p->next_claim, memory_order_relaxed ), 0 );
-  PF_PREFETCH( n );
-  PF_PREFETCH( (const uint8_t *)n + 64 );
-  PF_PREFETCH( (const uint8_t *)n + 128 );
+  pool *p = enter( handle );
+  if( PF_LIKELY( p != NULL ) ) {
+    const nonce *n = slot_after( p, atomic_load_explicit( &p->next_claim, memory_order_relaxed ), 0 );
+    PF_PREFETCH( n );
+    PF_PREFETCH( (const uint8_t *)n + 64 );
+    PF_PREFETCH( (const uint8_t *)n + 128 );
+    (void)leave( p, handle );
+  }
 }
 
 /* Filling. */

@@ -379,5 +379,9 @@ pf_pair_sign( const uint8_t pair[PF_PAIR_SZ], uint8_t *signed_message, size_t le
     return PF_ERR_UNBOUND;
   }
   int const rc = check_pair( pair );
-  return rc == PF_OK ? sign_with_pair( pair, signed_message, len ) : rc;
+  if( rc == PF_OK ) {
+    return sign_with_pair( pair, signed_message, len );
+  }
+  pf_sodium_wipe_stack(); /* the derivation left digits of the scalar */
+  return rc;
 }

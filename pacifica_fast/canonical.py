@@ -37,7 +37,7 @@ def canonicalize(json: str | bytes) -> bytes:
             text = str.encode(json, "utf-8", "surrogatepass")
             surrogates = 1
     elif isinstance(json, bytes):
-        text = bytes(json)
+        text = memoryview(json).tobytes()  # bytes() would ask the subclass, and may get it back
     else:
         raise TypeError(f"json: expected str or bytes, got {type(json).__name__}")
 

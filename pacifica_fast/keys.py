@@ -184,8 +184,11 @@ class Keypair:
         cannot be read.
         """
         content = bytearray(_FILE_MAX)
-        size = _read(path, content)
-        return cls._or_raise(os.fspath(path), cls._from_numbers(content, size))
+        try:
+            result = cls._from_numbers(content, _read(path, content))
+        finally:
+            _wipe(content)
+        return cls._or_raise(os.fspath(path), result)
 
     @classmethod
     def from_env(cls, name: str = "PACIFICA_PRIVATE_KEY") -> Keypair:
@@ -209,11 +212,14 @@ class Keypair:
     @classmethod
     def _from_source(cls, source: str | os.PathLike[str] | int, name: str) -> Keypair:
         content = bytearray(_FILE_MAX)
-        size = _read(source, content)
-        if size == _FILE_MAX:  # there is more of it
+        try:
+            size = _read(source, content)
+            if size == _FILE_MAX:  # there is more of it
+                raise InvalidRequest(f"{name}: {_EXPECTED}, got {_FILE_MAX} bytes or more")
+            result = cls._from_content(content, size)
+        finally:
             _wipe(content)
-            raise InvalidRequest(f"{name}: {_EXPECTED}, got {_FILE_MAX} bytes or more")
-        return cls._or_raise(name, cls._from_content(content, size))
+        return cls._or_raise(name, result)
 
     # The readers below return what is wrong instead of raising it: an error raised here
     # would carry the secret in the locals of its traceback.
@@ -313,6 +319,10 @@ class Keypair:
     def _opened(cls, seed: Any) -> Keypair | MemoryError:
         """A key in a slot of its own; ``seed`` is C memory, or None for a random one."""
         key = ffi.new("pf_key *")
+        self = object.__new__(cls)
+        # Before there is a key: whatever comes after that, Ctrl-C too, finds somebody who ends it. Also
+        # runs when the Keypair is forgotten, and at interpreter exit.
+        self._end = weakref.finalize(self, lib.pf_key_end_detached, key)
         raw_pubkey = ffi.new("char[32]")
         if seed is None:
             code = lib.pf_key_generate(key, raw_pubkey)
@@ -323,12 +333,9 @@ class Keypair:
             return MemoryError(f"no room for the key: {ffi.string(lib.pf_error_text(code)).decode()}")
         text = ffi.new("char[44]")
         length = lib.pf_b58encode(text, 44, raw_pubkey, 32)
-        self = object.__new__(cls)
         self._key = key
         self._pubkey = bytes(ffi.buffer(text, length)).decode()
         self._pid = os.getpid()
-        # Also runs when the Keypair is forgotten, and at interpreter exit.
-        self._end = weakref.finalize(self, lib.pf_key_end_detached, key)
         return self
 
     def pubkey(self) -> str:
@@ -344,7 +351,9 @@ class Keypair:
         if type(message) is not bytes:
             if not isinstance(message, bytes | bytearray | memoryview):
                 raise TypeError(f"message: expected bytes, got {type(message).__name__}")
-            message = bytes(message)  # C reads it without the GIL: nobody else may change it
+            # C reads it without the GIL: nobody else may change it. bytes() would ask a subclass
+            # for what it is, and may get it back, with a length of its own.
+            message = memoryview(message).tobytes()
         out = ffi.new("char[64]")
         sign = lib.pf_key_sign_bytes if len(message) <= LONG_INPUT else lib.pf_key_sign_bytes_detached
         code = sign(out, SIGNATURE_SIZE, self._key, message, len(message))

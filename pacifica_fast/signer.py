@@ -462,6 +462,7 @@ class Signer:
         if not 1 <= len(cancels) <= BATCH_MAX:
             raise InvalidRequest(f"cancels: expected 1 to {BATCH_MAX}, got {len(cancels)}")
         window = self._window if expiry_window is None else _checked_ms("expiry_window", expiry_window)
+        cancels = list(cancels)  # C reads as many items as there are here, whatever becomes of the caller's
         items = ffi.new("pf_cancel_item[]", len(cancels))
         templates = [
             self._fill_item(items[index], f"cancels[{index}]", cancel, window)
@@ -713,9 +714,9 @@ def _checked_id(field: str, value: str | UUID) -> bytes:
         text = str(value)
     else:
         raise InvalidRequest(f"{field}: expected UUID or str, got {type(value).__name__}")
-    if len(text) == 36 and text.isascii():
-        encoded = text.encode()
-        if lib.pf_is_uuid(encoded, 36):
+    if text.isascii():
+        encoded = str.encode(text)  # of a UUID of another's making, text may be a str of another's making
+        if len(encoded) == 36 and lib.pf_is_uuid(encoded, 36):
             return encoded
     raise InvalidRequest(f"{field}: expected a lower-case hyphenated UUID of 36 characters, got another str")
 

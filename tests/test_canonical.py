@@ -159,6 +159,17 @@ def test_refused_type(argument: Any) -> None:
         canonicalize(argument)
 
 
+def test_a_subclass_cannot_lie_about_its_length() -> None:
+    class Liar(bytes):
+        def __bytes__(self) -> bytes:
+            return self
+
+        def __len__(self) -> int:
+            return 200
+
+    assert canonicalize(Liar(b'{"b": 1, "a": 2}')) == b'{"a":2,"b":1}'
+
+
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_depth(opening: str, closing: str) -> None:
     text = opening * DEPTH_MAX + "1" + closing * DEPTH_MAX

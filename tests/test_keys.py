@@ -144,6 +144,18 @@ def test_other_buffers_are_copied_and_signed(message: Any) -> None:
         assert keypair.sign_message(message) == keypair.sign_message(b"message")
 
 
+def test_a_subclass_cannot_lie_about_its_length() -> None:
+    class Liar(bytes):
+        def __bytes__(self) -> bytes:
+            return self
+
+        def __len__(self) -> int:
+            return 200
+
+    with Keypair.from_seed(SEED) as keypair:
+        assert keypair.sign_message(Liar(b"message")) == keypair.sign_message(b"message")
+
+
 @pytest.mark.parametrize("message", ["message", None, 7, [1, 2], b"m"[0]])
 def test_messages_must_be_bytes(message: Any) -> None:
     with (
@@ -462,8 +474,53 @@ def test_what_was_read_on_the_way_is_wiped(monkeypatch: pytest.MonkeyPatch, tmp_
     path.write_bytes(NUMBERS)
     Keypair.from_json_file(path)
     Keypair.from_base58_string(TEXT)
-    assert [len(secret) for secret in wiped] == [4096, 64, len(TEXT), 64]
+    assert [len(secret) for secret in wiped] == [4096, 64, 4096, len(TEXT), 64]
     assert not any(map(any, wiped))
+
+
+@pytest.mark.parametrize(
+    ("make", "parser"), [(Keypair.from_file, "_from_content"), (Keypair.from_json_file, "_from_numbers")]
+)
+def test_ctrl_c_between_reading_and_parsing_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Callable[[Path], Keypair], parser: str
+) -> None:
+    contents: list[bytearray] = []
+
+    def interrupted(content: bytearray, _: int) -> None:
+        assert content.startswith(NUMBERS)
+        contents.append(content)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Keypair, parser, interrupted)
+    path = tmp_path / "id.json"
+    path.write_bytes(NUMBERS)
+    with pytest.raises(KeyboardInterrupt):
+        make(path)
+    assert [any(content) for content in contents] == [False]
+
+
+def test_ctrl_c_while_a_key_is_opened_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    handles = []
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> Any:
+            if name == "buffer":  # for the public key, of a key that is open
+                raise KeyboardInterrupt
+            return getattr(ffi, name)
+
+        def new(self, kind: str, *how: Any) -> Any:
+            made = ffi.new(kind, *how)
+            if kind == "pf_key *":
+                handles.append(made)
+            return made
+
+    monkeypatch.setattr(keys, "ffi", Interrupted())
+    with contextlib.suppress(KeyboardInterrupt):  # pytest.raises would keep the frames
+        Keypair.generate()
+    gc.collect()
+    (handle,) = handles
+    assert handle.generation
+    assert lib.pf_key_end(handle) == lib.PF_ERR_CLOSED
 
 
 @pytest.mark.parametrize("content", [NUMBERS.ljust(4095), b"[255" + b" , 255" * 31 + b"\t\n]"])

@@ -592,6 +592,35 @@ def test_bad_batches(cancels: Any, says: str) -> None:
         signer.batch_cancel(cancels)
 
 
+def test_a_batch_that_grows_under_us() -> None:
+    """C gets as many items as were checked: it would read past the end of them."""
+    cancels = [("BTC", 1)]
+
+    class Growing(uuid.UUID):
+        def __str__(self) -> str:
+            cancels.append(("ETH", 2))
+            return super().__str__()
+
+    request = signer.batch_cancel(cancels, request_id=Growing(REQUEST_ID))
+    assert len(cancels) == 2
+    assert len(json.loads(request.text)["params"]["batch_orders"]["actions"]) == 1
+
+
+def test_a_uuid_that_says_what_it_likes() -> None:
+    """C is told of 36 bytes: so many there must be."""
+
+    class Text(str):
+        def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+            return b"short"
+
+    class Telling(uuid.UUID):
+        def __str__(self) -> str:
+            return Text(REQUEST_ID)
+
+    request = signer.cancel_order("BTC", order_id=1, request_id=Telling(REQUEST_ID))
+    assert request.id == REQUEST_ID
+
+
 class Sub(dict[str, Any]):
     pass
 

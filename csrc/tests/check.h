@@ -103,4 +103,44 @@ check_stands_below( const uint8_t *bytes, size_t n ) {
   return STACK_IS_PLAIN && check_contains( below, sizeof( below ), bytes, n );
 }
 
+/* check_vectors reads what a call that has just returned left in the
+   vector registers; check_clear_vectors clears them. */
+
+#define CHECK_VECTORS_SZ 256
+
+#if defined( __x86_64__ ) && STACK_IS_PLAIN
+
+#define CHECK_EACH_VECTOR( X )                                                                                 \
+  X( 0 )                                                                                                       \
+  X( 1 ) X( 2 ) X( 3 ) X( 4 ) X( 5 ) X( 6 ) X( 7 ) X( 8 ) X( 9 ) X( 10 ) X( 11 ) X( 12 ) X( 13 ) X( 14 )       \
+      X( 15 )
+#define CHECK_SAVE( n ) "movdqu %%xmm" #n ", 16*" #n "(%0)\n"
+#define CHECK_CLEAR( n ) "pxor %%xmm" #n ", %%xmm" #n "\n"
+#define CHECK_CLOBBERED                                                                                        \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",   \
+      "xmm13", "xmm14", "xmm15"
+
+static inline void
+check_vectors( uint8_t out[CHECK_VECTORS_SZ] ) {
+  __asm__ __volatile__( CHECK_EACH_VECTOR( CHECK_SAVE ) : : "r"( out ) : "memory" );
+}
+
+static inline void
+check_clear_vectors( void ) {
+  __asm__ __volatile__( CHECK_EACH_VECTOR( CHECK_CLEAR ) : : : CHECK_CLOBBERED );
+}
+
+#else
+
+static inline void
+check_vectors( uint8_t out[CHECK_VECTORS_SZ] ) {
+  memset( out, 0, CHECK_VECTORS_SZ );
+}
+
+static inline void
+check_clear_vectors( void ) {
+}
+
+#endif
+
 #endif /* PF_TESTS_CHECK_H */

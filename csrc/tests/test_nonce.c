@@ -597,6 +597,27 @@ note_nonce( uint8_t *sum ) {
 }
 
 static void
+test_no_register_keeps_it( void ) {
+  pf_pool const  pool = open_pool( 1 );
+  uint8_t        prepared[CHECK_VECTORS_SZ];
+  uint8_t        signing[CHECK_VECTORS_SZ];
+  uint8_t        r[PF_SCALAR_SZ];
+  signed_message s;
+  new_message( &s );
+  int const made = pf_key_prepare( &key, &pool );
+  check_vectors( prepared );
+  int const rc = pf_key_sign_prepared( &key, &pool, (uint8_t *)&s, LEN );
+  check_vectors( signing );
+  CHECK( made == 1 && rc == PF_OK );
+  recover_nonce( r, &s );
+  for( size_t i = 0; i < sizeof( r ); i += 8 ) {
+    CHECK( !check_contains( prepared, sizeof( prepared ), r + i, 8 ) );
+    CHECK( !check_contains( signing, sizeof( signing ), r + i, 8 ) );
+  }
+  close_pool( &pool );
+}
+
+static void
 test_used_from_its_slot( void ) {
   signed_message s;
   uint8_t        r[PF_SCALAR_SZ];
@@ -986,6 +1007,7 @@ sign_and_prepare( void *unused ) {
     signed_message s;
     int const      rc = pf_key_prepare( &key, pool );
     CHECK( rc == 0 || rc == 1 || rc == PF_ERR_CLOSED );
+    pf_key_prefetch( &key, pool );
     CHECK( sign( pool, &s ) == PF_OK );
     uint8_t expected[PF_SIGNATURE_SZ];
     fake_signature_of( expected, seed, MESSAGE, LEN );
@@ -1230,6 +1252,7 @@ main( void ) {
   test_one_byte_is_a_nonce();
   test_hash_fails();
   test_used_from_its_slot();
+  test_no_register_keeps_it();
   test_wiped_meanwhile();
   test_foreign_key();
   test_key_opened_again();

@@ -640,13 +640,30 @@ test_pair_is_checked( void ) {
   atomic_store( &fake_hash_fails, 0 );
 }
 
+/* As libsodium does: a base multiplication leaves digits of the scalar. */
+
+static const char digits[] = "digits of a scalar";
+
+static __attribute__( ( noinline ) ) void
+leave_digits( void ) {
+  uint8_t room[64 * sizeof( digits )];
+  for( size_t i = 0; i < sizeof( room ); i += sizeof( digits ) ) {
+    memcpy( room + i, digits, sizeof( digits ) );
+  }
+  __asm__ __volatile__( "" : : "r"( room ) : "memory" );
+}
+
 static void
 test_nothing_is_left_of_a_refused_pair( void ) {
   static uint8_t pair[PF_PAIR_SZ];
   make_pair( pair );
   pair[PF_PAIR_SZ - 1] ^= 1;
+  atomic_store( &fake_while_deriving, leave_digits );
   check_pair_refused( pair, PF_ERR_MISMATCH );
   CHECK( !check_stands_below( pair + 8, 16 ) );
+  check_pair_refused( pair, PF_ERR_MISMATCH );
+  CHECK( !check_stands_below( (const uint8_t *)digits, sizeof( digits ) ) );
+  atomic_store( &fake_while_deriving, NULL );
 }
 
 static void
