@@ -455,7 +455,6 @@ class Session(Generic[P]):
     def _end(self, pending: P, outcome: Ack | Exception, now: float) -> None:
         if pending._cost:
             self.budget.settled(pending._cost)
-        self.unbook(pending)
         if self.latency is not None and pending.began:
             self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)
@@ -593,7 +592,6 @@ class Session(Generic[P]):
 
     def renumber(self, pending: P) -> None:
         """Give a request another id, for it to be sent again. Its time does not begin anew."""
-        self._register()
         self._in_flight.pop(pending.id, None)
         fresh = self.take()
         pending.number, pending.id = fresh.number, fresh.id

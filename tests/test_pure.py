@@ -6,6 +6,7 @@ The tests of everything above run against it as well, in ``python -m proof.wheel
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -446,3 +447,33 @@ def test_the_switch(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "expected auto, yes or no" in done.stdout + done.stderr
     assert not wheels
+
+
+def test_armed_cancels_change_while_they_are_looked_at() -> None:
+    """By finalizers: whatever makes many objects may be interrupted by them, the watching thread too."""
+    armed = import_module("pacifica_fast._pure.armed")
+    store = armed._Store()
+    entry = armed._Entry(types.SimpleNamespace(window=5_000), "", 1, given_up=True)
+    store.entries.update(dict.fromkeys(range(5_000), entry))
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            store.entries[len(store.entries)] = entry
+
+    usual = gc.get_threshold()
+    for look in (store.resign, store.pause):
+        gc.disable()
+        before = len(store.entries)
+        for _ in range(10):
+            Garbage()
+        gc.set_threshold(50)
+        gc.enable()
+        try:
+            look()
+        finally:
+            gc.set_threshold(*usual)
+        gc.collect()
+        assert len(store.entries) == before + 10

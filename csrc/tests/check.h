@@ -112,8 +112,7 @@ check_stands_below( const uint8_t *bytes, size_t n ) {
 
 #define CHECK_EACH_VECTOR( X )                                                                                 \
   X( 0 )                                                                                                       \
-  X( 1 ) X( 2 ) X( 3 ) X( 4 ) X( 5 ) X( 6 ) X( 7 ) X( 8 ) X( 9 ) X( 10 ) X( 11 ) X( 12 ) X( 13 ) X( 14 )       \
-      X( 15 )
+  X( 1 ) X( 2 ) X( 3 ) X( 4 ) X( 5 ) X( 6 ) X( 7 ) X( 8 ) X( 9 ) X( 10 ) X( 11 ) X( 12 ) X( 13 ) X( 14 ) X( 15 )
 #define CHECK_SAVE( n ) "movdqu %%xmm" #n ", 16*" #n "(%0)\n"
 #define CHECK_CLEAR( n ) "pxor %%xmm" #n ", %%xmm" #n "\n"
 #define CHECK_CLOBBERED                                                                                        \

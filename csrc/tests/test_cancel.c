@@ -512,6 +512,19 @@ test_batch_is_all_or_nothing( void ) {
   }
 }
 
+/* What did not fit is not followed by what does. */
+
+static void
+test_a_full_writer_stays_full( void ) {
+  char      out[4] = "....";
+  pf_writer w      = pf_writer_on( out, sizeof( out ) );
+  PF_PUT_LIT( &w, "ab" );
+  PF_PUT_LIT( &w, "too long" );
+  PF_PUT_LIT( &w, "c" );
+  CHECK( memcmp( out, "ab..", sizeof( out ) ) == 0 );
+  CHECK( pf_writer_len( &w ) == PF_ERR_CAPACITY );
+}
+
 int
 main( void ) {
   uint8_t pubkey[PF_PUBKEY_SZ];
@@ -521,6 +534,7 @@ main( void ) {
   check_all_kinds( &shortest, 0 );
   test_batches( &longest );
   test_batches( &shortest );
+  test_a_full_writer_stays_full();
   test_refused_templates();
   test_templates_are_whole();
   test_blanks();

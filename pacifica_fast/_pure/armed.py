@@ -82,9 +82,14 @@ class _Store:
         self.closing, self.kept = threading.Event(), threading.Event()
         self.kept.set()
 
+    @property
+    def now(self) -> dict[int, _Entry]:
+        """The entries at this moment. Making a list of items may run finalizers, which drop entries."""
+        return self.entries.copy()
+
     def resign(self) -> None:
         """Sign anew what is a third of its window old."""
-        for handle, entry in list(self.entries.items()):
+        for handle, entry in self.now.items():
             if self.closing.is_set():
                 return
             if entry.given_up or not entry.is_older(entry.template.window // 3):
@@ -102,7 +107,7 @@ class _Store:
 
     def pause(self) -> float:
         """In s: less than the sixth of a window between due and stale."""
-        windows = [entry.template.window for entry in list(self.entries.values())]
+        windows = [entry.template.window for entry in self.now.values()]
         return min([PAUSE_MAX, *(max(window // 8, 1) for window in windows)]) / 1000
 
 
