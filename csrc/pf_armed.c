@@ -708,13 +708,12 @@ pf_armed_keep( const pf_armed_store *handle ) {
     return PF_ERR_CLOSED;
   }
   int rc = PF_ERR_ARGUMENT;
-  if( !atomic_exchange( &s->has_keeper, 1U ) ) {
+  if( !atomic_exchange( &s->has_keeper, 1U ) ) { /* closing wipes it */
     pf_thread_yield_to_others();
     while( is_open( s, handle ) ) {
       look_at_all( s, handle );
       pause_unless_closing( s, handle );
     }
-    atomic_store( &s->has_keeper, 0U );
     rc = PF_OK;
   }
   (void)leave( s, handle );
