@@ -119,6 +119,7 @@ pf_canonicalize( char *out, size_t cap, const char *text, size_t len, int surrog
   size_t const work_sz = pf_json_work_sz( &size );
   *position            = 0;
   if( len > UINT32_MAX ) {
+    *position = UINT32_MAX;
     return PF_ERR_JSON_LENGTH;
   }
   if( work_sz > STACK_WORK_SZ || !work_sz ) {

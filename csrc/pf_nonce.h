@@ -70,7 +70,7 @@ int pf_nonce_prepare( const pf_pool *pool, const pf_expanded *key );
    the signature in front of them.  The message must not change
    meanwhile: see pf_key_sign.  Returns PF_OK; PF_ERR_NO_NONCE if none is
    ready, and the caller is to sign deterministically; PF_ERR_CLOSED;
-   PF_ERR_ARGUMENT if the pool serves another key. */
+   PF_ERR_ARGUMENT if the pool serves another key; PF_ERR_SODIUM. */
 
 int pf_nonce_sign( const pf_pool     *pool,
                    uint64_t           key_generation,

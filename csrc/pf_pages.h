@@ -54,7 +54,9 @@ int pf_pages_map( pf_pages *pages, size_t sz );
 int pf_pages_map_large( pf_pages *pages, size_t sz );
 
 /* pf_pages_give_back returns the memory behind a large mapping, which the
-   caller has wiped, to the kernel; the mapping stays, and is all zeros. */
+   caller has wiped, to the kernel; the mapping stays, and is all zeros.
+   Of pages that the process locked, by mlockall say, the kernel takes
+   none, and they stay as they are. */
 
 void pf_pages_give_back( pf_pages *pages );
 

@@ -513,7 +513,8 @@ def connect(
     - ``ssl``: an ``ssl.SSLContext`` in place of the default one, which verifies.
     - ``api_key``: the ``PF-API-KEY`` header, an API config key for a larger rate limit; not a signing key.
     - ``on_late_reply``: called with the request and its outcome when a reply comes after the request
-      ended as :class:`OutcomeUnknown`; in the client's own thread, and it may send.
+      ended as :class:`OutcomeUnknown`; in the client's own thread, which reads the replies: it may send,
+      and must not wait for an outcome.
     - ``settings``: see :class:`~pacifica_fast.endpoint.Settings`.
 
     Raises :class:`ConnectionFailed`, which tells the stage, and :class:`InvalidRequest`.
