@@ -519,6 +519,7 @@ claim( store *s, const pf_armed_store *handle, int64_t armed, place *at ) {
     if( PF_UNLIKELY( word >> WORD_SHIFT != generation || !( word & ARMED ) ) ) {
       return PF_ERR_SPENT;
     }
+    PF_INTERLEAVE();
   } while( !atomic_compare_exchange_weak_explicit( &e->word, &word, ( word & ~ARMED ) | TAKEN,
                                                    memory_order_acq_rel, memory_order_acquire ) );
   atomic_fetch_sub_explicit( &s->armed, 1, memory_order_relaxed );

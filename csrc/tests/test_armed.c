@@ -1253,6 +1253,26 @@ test_a_chunk_is_filled( void ) {
   CHECK( pf_armed_close( &store ) == PF_OK );
 }
 
+/* A free entry is found, whichever chunk it is in: no other is mapped. */
+
+static void
+test_a_hole_is_found( void ) {
+  enum { CHUNK_ENTRIES = 256, CHUNKS = 7 }; /* not a power of two: numbers wrap in another place */
+  static int64_t handles[CHUNKS * CHUNK_ENTRIES];
+  pf_armed_store store;
+  open_store( &store );
+  for( unsigned i = 0; i < CHUNKS * CHUNK_ENTRIES; i++ ) {
+    handles[i] = arm( &store, &order, i );
+  }
+  size_t const mapped = count_mappings();
+  for( unsigned i = CHUNK_ENTRIES / 2; i < CHUNKS * CHUNK_ENTRIES; i += CHUNK_ENTRIES ) {
+    CHECK( fire_whole( &store, handles[i], &order ).order_id == i );
+    CHECK( same_place( arm( &store, &order, i ), handles[i] ) );
+    CHECK( count_mappings() == mapped );
+  }
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
 /* The keeper comes to every entry of a chunk, and of the next. */
 
 static void
@@ -1586,6 +1606,7 @@ main( void ) {
 
   test_places_are_used_again();
   test_a_chunk_is_filled();
+  test_a_hole_is_found();
   test_handles_that_lead_nowhere();
   test_fired_once();
   test_dropped();

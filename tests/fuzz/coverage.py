@@ -5,7 +5,7 @@
 
 The C tests, the fuzzers' corpora and the Python tests of the C core run in builds that count. Needs
 clang and llvm-cov. The exit status is 0 if every line that was not reached is explained, and
-nothing is explained that was reached.
+nothing is explained that was reached, but for what only threads that meet reach.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fuzz.builds import CSRC, TARGETS, compile_target
 from fuzz.corpus import C_CORPORA
 
 ROOT = CSRC.parent
+AT_TIMES = "at times"
 EXPLAINED = CSRC / "fuzz" / "uncovered.toml"
 # The counters live in the file itself: children that end by _exit would never write theirs.
 COUNTING = (
@@ -147,7 +148,12 @@ def main() -> int:
     missed = list(unreached(known, ran))
     news = [(name, number, text) for name, number, text in missed if text not in explained.get(name, {})]
     texts = {(name, text) for name, _, text in missed}
-    stale = [(name, text) for name, lines in explained.items() for text in lines if (name, text) not in texts]
+    stale = [
+        (name, text)
+        for name, lines in explained.items()
+        for text, why in lines.items()
+        if (name, text) not in texts and not why.startswith(AT_TIMES)
+    ]
     for name in sorted(known):
         print(f"{name:20}{len(ran[name]):6} of {len(known[name]):6} lines")
     for name, number, text in news:
