@@ -57,11 +57,12 @@ class Failed(Exception):
 
 
 def run(*command: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> str:
-    """Its output. Raises ``Failed``."""
+    """Its output; without this checkout's modules, which would be found first. Raises ``Failed``."""
+    around = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env=os.environ | (environment or {}),
+        env=around | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
