@@ -160,9 +160,9 @@ def test_old_nonces_are_thrown_away(keypair: Keypair) -> None:
 
 def test_stats(keypair: Keypair, signer: Signer) -> None:
     assert Signer(keypair).stats == Stats() == (0, 0, 0, 0, 0, 0)
+    wait_until(lambda: signer.stats.refilled >= 8)  # a nonce is ready a moment before it is counted
     before = signer.stats
     assert before[:2] == (0, 0)
-    assert before.refilled >= 8
     assert before.unlocked_pages >= 0
     signer.cancel_order("BTC", order_id=1)
     assert signer.stats.prepared == 1
