@@ -160,7 +160,7 @@ def test_old_nonces_are_thrown_away(keypair: Keypair) -> None:
 
 def test_stats(keypair: Keypair, signer: Signer) -> None:
     assert Signer(keypair).stats == Stats() == (0, 0, 0, 0, 0, 0)
-    wait_until(lambda: signer.stats.refilled >= 8)  # a nonce is ready a moment before it is counted
+    wait_until(lambda: signer.stats.refilled >= 8)  # numbers are read one after the other
     before = signer.stats
     assert before[:2] == (0, 0)
     assert before.unlocked_pages >= 0
