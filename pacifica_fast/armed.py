@@ -22,9 +22,9 @@ from uuid import UUID
 
 from pacifica_fast._sodium import ffi, lib
 from pacifica_fast.base58 import b58decode
-from pacifica_fast.errors import InvalidRequest, PacificaError
+from pacifica_fast.errors import InvalidRequest, NotSent, PacificaError
 from pacifica_fast.orders import OrderTracker, TrackedOrder
-from pacifica_fast.session import Pending, Session
+from pacifica_fast.session import CLOSED, Pending, Session
 from pacifica_fast.signer import Signer
 
 __all__ = ["CLIENT_ORDER_ID_WINDOW", "ORDER_ID_WINDOW", "Armed", "ArmedStore", "Arming", "checked_window"]
@@ -49,10 +49,20 @@ class ArmedStore:
     """The frames of one client's armed cancels, in C memory, and the thread that keeps them fresh.
 
     Safe from any thread, but for ``view``, which is where a fired frame stands until the next
-    one is. After :meth:`close`, and in a forked child, the store has nothing.
+    one is. After :meth:`close`, and in a forked child, the store has nothing, and takes nothing.
     """
 
-    __slots__ = ("__weakref__", "_end", "_opening", "_out", "_signer", "_store", "_templates", "view")
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_end",
+        "_opening",
+        "_out",
+        "_signer",
+        "_store",
+        "_templates",
+        "view",
+    )
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
@@ -60,7 +70,8 @@ class ArmedStore:
         self._end: weakref.finalize[Any, Any] | None = None
         # C borrows the templates for as long as the store is open.
         self._templates: dict[tuple[str, int], Any] = {}
-        self._opening = threading.Lock()
+        self._closed = False
+        self._opening = threading.RLock()  # a signal handler may close what is being opened
         self._out = ffi.new("char[]", _FRAME_MAX)
         self.view: Any = ffi.buffer(self._out)
 
@@ -84,6 +95,7 @@ class ArmedStore:
             store, template, order_id, client_order_id, len(client_order_id), number
         )
         if handle < 0:
+            self._check_open()
             self._signer.fail(handle)
         # It holds no reference to _out, but whoever fires has one to this.
         shot = ffi.new("pf_armed_shot *", (store[0], handle, self._out, _FRAME_MAX))
@@ -91,32 +103,38 @@ class ArmedStore:
 
     def fire_many(self, handles: Sequence[int]) -> tuple[bytes, list[int]]:
         """Frames one behind the other, and where each ends; negative where there is none."""
-        count = len(handles)
-        if self._store is None:
+        count, store = len(handles), self._store  # another thread may close it in between
+        if store is None:
             return b"", [-1] * count
         out, ends = ffi.new("char[]", count * _FRAME_MAX), ffi.new("int64_t[]", count)
-        size = lib.pf_armed_fire_many(out, count * _FRAME_MAX, self._store, list(handles), count, ends)
+        size = lib.pf_armed_fire_many(out, count * _FRAME_MAX, store, list(handles), count, ends)
         if size < 0:
             return b"", [-1] * count
         return ffi.buffer(out, size)[:], ffi.unpack(ends, count)
 
     def drop(self, handle: int) -> None:
         """Wipe one."""
-        if self._store is not None:
-            lib.pf_armed_drop(self._store, handle)
+        if (store := self._store) is not None:
+            lib.pf_armed_drop(store, handle)
 
     def counts(self) -> tuple[int, int]:
         """How many are armed, and how often any was signed anew."""
         armed, resigned = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        if self._store is None or lib.pf_armed_counts(self._store, armed, resigned) != 0:
+        if (store := self._store) is None or lib.pf_armed_counts(store, armed, resigned) != 0:
             return 0, 0
         return armed[0], resigned[0]
 
     def close(self) -> None:
         """Wipe all of them, and end the thread. Idempotent."""
-        store, self._store = self._store, None
-        if store is not None and self._end is not None:
+        with self._opening:
+            self._closed = True
+            self._store = None
+        if self._end is not None:
             self._end()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotSent(CLOSED)
 
     def _template(self, symbol: str, window: int) -> Any:
         template = self._templates.get((symbol, window)) if type(symbol) is str else None
@@ -127,11 +145,15 @@ class ArmedStore:
         return template
 
     def _open(self) -> Any:
-        if self._store is None:
+        """For good only: a store opened behind one that ends would lose the templates with that."""
+        store = self._store
+        if store is None:
             with self._opening:
+                self._check_open()
                 if self._store is None:
                     self._store = self._opened()
-        return self._store
+                store = self._store
+        return store
 
     def _opened(self) -> Any:
         store = ffi.new("pf_armed_store *")
@@ -143,6 +165,8 @@ class ArmedStore:
         )
         self._end = weakref.finalize(self, _end, store, thread, os.getpid(), self._templates)
         thread.start()
+        if self._closed:
+            self._end()
         return store
 
 

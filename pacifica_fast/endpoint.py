@@ -51,7 +51,6 @@ LINKS_MAX = 2
 CREDIT_RESERVE = 10.0
 CLOCK_WARNING = 0.2  # of the expiry window
 
-CLOSED = "the client was closed"
 DID_NOT_COME = "the connection did not come about"
 
 P = TypeVar("P", bound=Pending)

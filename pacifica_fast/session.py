@@ -35,13 +35,14 @@ from pacifica_fast.replies import (
     read_reply,
 )
 
-__all__ = ["PARTLY_SENT", "PING", "FateCounts", "Lane", "Pending", "Session", "Truth"]
+__all__ = ["CLOSED", "PARTLY_SENT", "PING", "FateCounts", "Lane", "Pending", "Session", "Truth"]
 
 logger: logging.Logger = logging.getLogger("pacifica_fast.session")
 
 PING = b'{"method":"ping"}'
 """Keeps a connection open: the exchange closes it after 60 s without a message sent."""
 
+CLOSED = "the client was closed"
 PARTLY_SENT = "the kernel took only a part of what was sent together"
 
 _RING_SIZE = 32

@@ -27,7 +27,6 @@ from pacifica_fast.armed import Armed
 from pacifica_fast.asyncio.link import Link
 from pacifica_fast.endpoint import (
     CLOSE_TIMEOUT,
-    CLOSED,
     DID_NOT_COME,
     MAINNET_WS,
     TESTNET_WS,
@@ -42,7 +41,7 @@ from pacifica_fast.news import News
 from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.sending import EVENTS_MAX, Sending
-from pacifica_fast.session import Truth
+from pacifica_fast.session import CLOSED, Truth
 from pacifica_fast.signer import OrderId, Signer
 from pacifica_fast.stall import Stall
 from pacifica_fast.switching import SwitchAdvice, eager_switching

@@ -16,10 +16,9 @@ from time import monotonic
 from typing import Any
 
 from pacifica_fast._sodium import ffi, lib
-from pacifica_fast.endpoint import CLOSED
 from pacifica_fast.errors import NotSent, OutcomeUnknown
 from pacifica_fast.links import Unsent
-from pacifica_fast.session import PARTLY_SENT, Lane, Pending
+from pacifica_fast.session import CLOSED, PARTLY_SENT, Lane, Pending
 from pacifica_fast.sync.dial import milliseconds_until
 from pacifica_fast.tcp import BACKLOG_MAX, NOT_READ, RECEIVE_SIZE
 from pacifica_fast.tls import TLS, reason_of

@@ -21,13 +21,13 @@ from threading import Thread, current_thread, get_ident
 from time import monotonic
 from typing import Any
 
-from pacifica_fast.endpoint import CLOSE_TIMEOUT, CLOSED, DID_NOT_COME, Endpoint
+from pacifica_fast.endpoint import CLOSE_TIMEOUT, DID_NOT_COME, Endpoint
 from pacifica_fast.errors import ConnectionFailed
 from pacifica_fast.links import Links
 from pacifica_fast.news import News
 from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
-from pacifica_fast.session import Lane, Session
+from pacifica_fast.session import CLOSED, Lane, Session
 from pacifica_fast.signer import Signer
 from pacifica_fast.stall import Stall
 from pacifica_fast.switching import SwitchAdvice

@@ -30,8 +30,9 @@ from pacifica_fast import (
     Rejected,
     SignatureRejected,
     Signer,
+    ids,
 )
-from pacifica_fast.armed import Armed
+from pacifica_fast.armed import Armed, ArmedStore
 from pacifica_fast.links import Pair
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.sync import Client, Pending, connect
@@ -249,3 +250,29 @@ def test_a_forked_child_fires_nothing(exchange: MockExchange, signer: Signer) ->
         assert os.waitpid(pid, 0)[1] == 0
         assert told == "NotSent NotSent NotSent"
         assert armed.fire().result().order_id == armed.order_id
+
+
+def test_a_store_that_was_closed_stays_closed(signer: Signer) -> None:
+    """One thread arms while another closes: no store, and no thread, comes after the end."""
+    store, (number,) = ArmedStore(signer), ids.reserve(1)
+    store.add("BTC", 1, b"", 30_000, number)
+    store.close()
+    with pytest.raises(NotSent, match="the client was closed"):
+        store.add("BTC", 1, b"", 30_000, number)
+    assert not [thread for thread in threading.enumerate() if thread.name == "pacifica_fast armed"]
+
+
+def test_a_store_may_be_closed_while_it_is_opened(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a signal handler, in the same thread."""
+    store, (number,) = ArmedStore(signer), ids.reserve(1)
+    start = threading.Thread.start
+
+    def start_and_close(thread: threading.Thread) -> None:
+        start(thread)
+        monkeypatch.undo()
+        store.close()
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_close)
+    with pytest.raises(NotSent, match="the client was closed"):
+        store.add("BTC", 1, b"", 30_000, number)
+    assert not [thread for thread in threading.enumerate() if thread.name == "pacifica_fast armed"]
