@@ -24,7 +24,7 @@ from proof.racing import SCENARIOS
 __all__ = ["BEFORE", "EXITS", "SUBINTERPRETERS", "main", "run_python"]
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 120  # s, beyond the time that a scenario is given
+PATIENCE = 900  # s, beyond the time that a scenario is given: what it signed is verified afterwards
 EXITED = 20  # s, within which a program is gone
 SHOWN = 2000  # characters of what went wrong
 STRESS = str(TESTS / "sync" / "stress.py")
