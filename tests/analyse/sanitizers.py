@@ -61,7 +61,7 @@ RUNS = (
             *(compiler, "thread", RACE, "test_gate", "data race"),
             short=("test_gate",),
             long=_THREADS_LONG,
-            rounds=5,
+            rounds=2,
         )
         for compiler in ("gcc", "clang")
     ),

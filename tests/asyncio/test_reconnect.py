@@ -273,7 +273,7 @@ async def test_the_kernel_looks_after_the_connection_too(signer: Signer) -> None
 
 
 async def test_links_are_replaced_and_no_cancel_pays_for_it(signer: Signer) -> None:
-    """The exchange's limits, scaled down: 60 s idle to 2 s, 24 h to 3 s, of which a slow machine may lose 2."""
+    """The exchange's limits, scaled down: 60 s idle to 2 s, 24 h to 3 s; a slow machine may lose two."""
     async with MockExchange(tls=True, quota=None, idle_timeout=2.0, max_lifetime=3.0) as exchange:  # noqa: SIM117
         async with connect(
             signer,

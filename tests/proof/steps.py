@@ -98,7 +98,7 @@ STEPS = (
     Step(
         "nonces",
         _module("proof.nonces", "--signatures", "2000000"),
-        _module("proof.nonces", "--signatures", "150000"),
+        _module("proof.nonces", "--signatures", "60000"),
     ),
     Step("races", _module("proof.races"), _module("proof.races", "--seconds", "3")),
     Step("mutants", _module("mutants.run", "--seconds", "240", "--jobs", "1"), None),
