@@ -40,5 +40,5 @@ def test_its_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_extras_that_it_names_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = set(re.findall(r"pacifica-fast\[([\w-]+)\]", PAGE))
-    assert named == {"ccxt", "pacifica-sdk", "pacifica-python-sdk"}
+    assert named == {"bench", "ccxt", "pacifica-sdk", "pacifica-python-sdk"}
     assert named <= extras.keys()
