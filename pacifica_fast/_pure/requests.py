@@ -123,7 +123,8 @@ def pf_template_make(
         exclude_reduce_only=bool(exclude_reduce_only),
         window=expiry_window,
     )
-    weakref.finalize(t, _templates.pop, number, None)
+    # Not at exit: daemon threads may still sign with it.
+    weakref.finalize(t, _templates.pop, number, None).atexit = False
     return 0
 
 
