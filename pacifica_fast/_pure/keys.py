@@ -43,8 +43,12 @@ class _Key:
     def __init__(self, seed: bytes) -> None:
         public, pair = crypto_sign_seed_keypair(seed)
         self.public, self.pair, self.lock = public, bytearray(pair), threading.Lock()
+        self.pid = os.getpid()
 
     def sign(self, message: bytes) -> bytes:
+        if os.getpid() != self.pid:  # C forked, and Python's handlers did not run
+            self.wipe()
+            raise Code(C.PF_ERR_FORKED)
         with self.lock:
             if not any(self.pair):  # closed since it was looked up
                 raise Code(C.PF_ERR_CLOSED)
