@@ -63,18 +63,14 @@ def _wipeable(text: str) -> bytearray:
 def _read(source: str | os.PathLike[str] | int, content: bytearray) -> int:
     """Fill ``content``, and nothing else, from a file or pipe; how many bytes there were.
 
-    A descriptor stays open: it is the caller's.
+    A descriptor stays open: it is the caller's, who also wipes ``content``, whatever happens.
     """
     size = 0
-    try:
-        with open(source, "rb", buffering=0, closefd=not isinstance(source, int)) as file:
-            while size < len(content) and (got := file.readinto(memoryview(content)[size:])) != 0:
-                if got is None:
-                    raise BlockingIOError(errno.EAGAIN, "it does not block, and has no more bytes yet")
-                size += got
-    except BaseException:  # Ctrl-C too: the traceback keeps the buffer alive
-        _wipe(content)
-        raise
+    with open(source, "rb", buffering=0, closefd=not isinstance(source, int)) as file:
+        while size < len(content) and (got := file.readinto(memoryview(content)[size:])) != 0:
+            if got is None:
+                raise BlockingIOError(errno.EAGAIN, "it does not block, and has no more bytes yet")
+            size += got
     return size
 
 

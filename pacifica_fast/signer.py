@@ -459,10 +459,10 @@ class Signer:
         """
         if isinstance(cancels, str | bytes) or not isinstance(cancels, Sequence):
             raise InvalidRequest(f"cancels: expected a sequence of pairs, got {type(cancels).__name__}")
+        cancels = list(cancels)  # C reads as many items as there are here, whatever becomes of the caller's
         if not 1 <= len(cancels) <= BATCH_MAX:
             raise InvalidRequest(f"cancels: expected 1 to {BATCH_MAX}, got {len(cancels)}")
         window = self._window if expiry_window is None else _checked_ms("expiry_window", expiry_window)
-        cancels = list(cancels)  # C reads as many items as there are here, whatever becomes of the caller's
         items = ffi.new("pf_cancel_item[]", len(cancels))
         templates = [
             self._fill_item(items[index], f"cancels[{index}]", cancel, window)
