@@ -27,6 +27,7 @@ from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.mock_rest import MockRest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+WITHOUT_CORE = "ignore:pacifica_fast runs without:RuntimeWarning"  # docs/platforms.md
 PATIENCE = 60.0  # s; nothing here takes a tenth of it on an idle machine
 
 SEED = bytes(range(1, 33))
@@ -84,7 +85,7 @@ def start(environment: Mapping[str, str]) -> Iterator[Callable[..., Program]]:
     def start(name: str, *args: str, without_key: bool = False) -> Program:
         its = {k: v for k, v in environment.items() if not without_key or k != "PACIFICA_PRIVATE_KEY"}
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(EXAMPLES / name), *args],
+            [sys.executable, "-W", "error", "-W", WITHOUT_CORE, str(EXAMPLES / name), *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
