@@ -50,7 +50,7 @@ typedef struct {
   int64_t             max_age; /* ns */
   uint32_t            size;    /* slots */
   _Atomic( uint32_t ) next_claim;
-  _Atomic( uint32_t ) empty; /* slots to fill */
+  _Atomic( uint32_t ) empty; /* slots to fill, and being filled */
   _Atomic( uint64_t ) prepared;
   _Atomic( uint64_t ) deterministic;
   _Alignas( 64 ) _Atomic( uint32_t ) filling; /* 1: a thread is making a nonce */
@@ -367,7 +367,6 @@ slot_to_fill( pool *p, const moment *now ) {
     nonce *n = slot_after( p, p->next_fill, i );
     if( step( n, EMPTY, FILLING ) ) {
       p->next_fill = index_after( p, n );
-      atomic_fetch_sub_explicit( &p->empty, 1, memory_order_relaxed );
       return n;
     }
   }
@@ -397,9 +396,10 @@ prepare( pool *p, const pf_expanded *key, const pf_pool *handle ) {
   }
   if( rc != PF_OK ) {
     burn( p, n );
-    return rc;
   }
-  return 1;
+  /* Not before: to whoever counts, a nonce in the making is none. */
+  atomic_fetch_sub_explicit( &p->empty, 1, memory_order_relaxed );
+  return rc == PF_OK ? 1 : rc;
 }
 
 int
@@ -490,6 +490,8 @@ pf_pool_count( const pf_pool *handle, pf_pool_stats *stats ) {
   stats->deterministic = atomic_load( &p->deterministic );
   stats->refilled      = atomic_load( &p->refilled );
   stats->burnt         = atomic_load( &p->burnt );
-  stats->ready         = p->size - atomic_load( &p->empty );
+  /* A nonce that is used before `empty` is told that it was ready. */
+  uint32_t const empty = atomic_load( &p->empty );
+  stats->ready         = empty < p->size ? p->size - empty : 0;
   return leave( p, handle );
 }

@@ -876,7 +876,8 @@ let_go_and_join( pthread_t thread ) {
   CHECK( pthread_join( thread, NULL ) == 0 );
 }
 
-/* While a nonce is in the making, nobody waits for it, nor sees it. */
+/* While a nonce is in the making, nobody waits for it, sees it, or counts
+   it as ready. */
 
 static void
 test_nobody_waits_for_a_refill( void ) {
@@ -885,9 +886,12 @@ test_nobody_waits_for_a_refill( void ) {
   CHECK( pf_key_prepare( &key, &shared_pool ) == 1 );
   pthread_t const refill = start_and_stop_in_the_middle( prepare_once );
   CHECK( pf_key_prepare( &key, &shared_pool ) == 0 ); /* one works */
+  check_counts( &shared_pool, 0, 0, 0, 1 );
   sign_prepared( &shared_pool, &s );
   sign_deterministic( &shared_pool );
+  check_counts( &shared_pool, 1, 1, 0, 0 );
   let_go_and_join( refill );
+  check_counts( &shared_pool, 1, 1, 0, 1 );
   sign_prepared( &shared_pool, &s );
   close_pool( &shared_pool );
 }
