@@ -60,6 +60,22 @@ def _wipeable(text: str) -> bytearray:
     return out
 
 
+def _may_be_a_key(name: str) -> bool:
+    """Whether a name is as long as a key and looks like one: what was handed over by mistake, perhaps."""
+    text = name.strip()
+    return len(text) >= SEED_SIZE and (text.isalnum() or text.startswith("["))
+
+
+def _wrong_path(path: object) -> Exception | None:
+    """What is wrong with a path, without the path where that may be a key."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        return InvalidRequest(f"path: expected str or a path of str, got {type(path).__name__}")
+    if _may_be_a_key(text) and not os.path.exists(text):
+        return FileNotFoundError(errno.ENOENT, "path: no such file; not shown, as it may be the key itself")
+    return None
+
+
 def _read(source: str | os.PathLike[str] | int, content: bytearray) -> int:
     """Fill ``content``, and nothing else, from a file or pipe; how many bytes there were.
 
@@ -170,7 +186,10 @@ class Keypair:
         It may be a pipe, and is read once. Raises :class:`InvalidRequest` if it holds
         neither, ``OSError`` if it cannot be read.
         """
-        return cls._from_source(path, os.fsdecode(path))
+        if (wrong := _wrong_path(path)) is not None:
+            del path
+            raise wrong
+        return cls._from_source(path, os.fspath(path))
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Keypair:
@@ -179,6 +198,9 @@ class Keypair:
         Raises :class:`InvalidRequest` if that is not what the file holds, ``OSError`` if it
         cannot be read.
         """
+        if (wrong := _wrong_path(path)) is not None:
+            del path
+            raise wrong
         content = bytearray(_FILE_MAX)
         try:
             result = cls._from_numbers(content, _read(path, content))
@@ -191,10 +213,19 @@ class Keypair:
         """From an environment variable: base58, or the array of a Solana ``id.json``.
 
         The variable stays in the environment, where child processes and
-        ``/proc/PID/environ`` show it; a file does not have that trouble.
+        ``/proc/PID/environ`` show it; a file does not have that trouble. Raises
+        :class:`InvalidRequest` if it holds neither, or is not set.
         """
+        if not isinstance(name, str):
+            got = type(name).__name__
+            del name
+            raise InvalidRequest(f"name: expected that of an environment variable, got {got}")
         if name not in os.environ:
-            raise InvalidRequest(f"{name}: no such environment variable")
+            wrong = f"{name}: no such environment variable"
+            if _may_be_a_key(name):
+                wrong = "name: no such environment variable; not shown, as it may be the key itself"
+            del name
+            raise InvalidRequest(wrong)
         text = os.environ[name]
         result = cls._from_content(_wipeable(text), len(text)) if text.isascii() else _EXPECTED
         del text
@@ -221,12 +252,12 @@ class Keypair:
     # would carry the secret in the locals of its traceback.
 
     @classmethod
-    def _or_raise(cls, source: str | bytes, result: Keypair | str | MemoryError) -> Keypair:
+    def _or_raise(cls, source: str, result: Keypair | str | MemoryError) -> Keypair:
         if isinstance(result, Keypair):
             return result
         if isinstance(result, MemoryError):
             raise result
-        raise InvalidRequest(f"{os.fsdecode(source)}: {result}")
+        raise InvalidRequest(f"{source}: {result}")
 
     @classmethod
     def _from_text(cls, text: str) -> Keypair | str | MemoryError:

@@ -712,6 +712,46 @@ def test_from_env_without_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         Keypair.from_env()
 
 
+BY_MISTAKE = {
+    "base58 pair": TEXT,
+    "base58 seed": reference.b58encode(SEED),
+    "with a line's end": TEXT + "\n",
+    "id.json": json.dumps(list(PAIR)),
+    "hex": PAIR.hex(),
+}
+
+
+@pytest.mark.parametrize("secret", BY_MISTAKE.values(), ids=BY_MISTAKE)
+@pytest.mark.parametrize("load", [Keypair.from_env, Keypair.from_file, Keypair.from_json_file])
+def test_a_key_where_its_name_should_be_is_not_shown(load: Callable[[str], Keypair], secret: str) -> None:
+    """``from_env(os.environ["PACIFICA_PRIVATE_KEY"])``, say."""
+    with pytest.raises((InvalidRequest, FileNotFoundError), match="not shown") as caught:
+        load(secret)
+    assert caught.value.__context__ is None
+    check_error_says_nothing(caught.value)
+
+
+@pytest.mark.parametrize("load", [Keypair.from_env, Keypair.from_file, Keypair.from_json_file])
+@pytest.mark.parametrize("name", [None, PAIR, bytearray(PAIR), 3])
+def test_a_name_that_is_none(load: Callable[[Any], Keypair], name: Any) -> None:
+    with pytest.raises(
+        InvalidRequest, match=rf"^(name|path): expected .*, got {type(name).__name__}$"
+    ) as caught:
+        load(name)
+    check_error_says_nothing(caught.value)
+
+
+def test_a_file_may_be_called_what_a_key_could_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some call it after its account."""
+    monkeypatch.chdir(tmp_path)
+    Path(ACCOUNT).write_text(TEXT)
+    check_is(Keypair.from_file(ACCOUNT))
+    with pytest.raises(FileNotFoundError, match="nowhere-in-particular-and-long-as-that-is"):
+        Keypair.from_file("nowhere-in-particular-and-long-as-that-is")
+    with pytest.raises(InvalidRequest, match="A_LONG_NAME_OF_THE_PRIVATE_KEY_OF_BOT_17: no such"):
+        Keypair.from_env("A_LONG_NAME_OF_THE_PRIVATE_KEY_OF_BOT_17")
+
+
 class FullLib:
     """Our ``lib`` once all slots are taken."""
 
