@@ -7,10 +7,11 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
 from pacifica_fast.integrations import Unsupported
+from pacifica_fast.integrations._signing import is_of_its_module
 
 __all__ = ["Replacement"]
 
@@ -57,6 +58,9 @@ class Replacement:
                 self._refuse(f"{self._name} is not one function in {', '.join(self._modules)}")
             if original.__module__ not in self._modules:
                 self._refuse(f"{self._name} was replaced by {original.__module__}")
+            for name, function in _reached(self._name, original).items():
+                if not _is_of_package(function, original.__module__):
+                    self._refuse(f"{name} is not the package's own")
             if list(inspect.signature(original).parameters) != self._parameters:
                 self._refuse(f"{self._name} takes other arguments")
             try:
@@ -91,3 +95,22 @@ class Replacement:
         except metadata.PackageNotFoundError:  # run from a checkout
             version = "?"
         raise Unsupported(f"{self._distribution} {version}: {reason}") from cause
+
+
+def _reached(name: str, function: Any) -> dict[str, FunctionType]:
+    """A function and those of its module that it calls, and so on: none of them will be asked any more.
+
+    Somebody may have put one of his own there that refuses withdrawals, say, and it must go on to.
+    """
+    out: dict[str, FunctionType] = {}
+    left = [(name, function)]
+    while left:
+        name, function = left.pop()
+        if isinstance(function, FunctionType) and name not in out:
+            out[name] = function
+            left += [(name, function.__globals__.get(name)) for name in function.__code__.co_names]
+    return out
+
+
+def _is_of_package(function: FunctionType, module: str) -> bool:
+    return is_of_its_module(function) and function.__module__.partition(".")[0] == module.partition(".")[0]

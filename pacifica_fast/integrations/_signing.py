@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FunctionType
 from typing import Any, Final
 
 from pacifica_fast import sdk
@@ -10,7 +12,7 @@ from pacifica_fast.base58 import b58encode
 from pacifica_fast.keys import Keypair
 from pacifica_fast.reference import SupportsSignMessage
 
-__all__ = ["TRIAL_HEADER", "TRIAL_KEY", "TRIAL_PAYLOAD", "sign_exactly", "trial_keypair"]
+__all__ = ["TRIAL_HEADER", "TRIAL_KEY", "TRIAL_PAYLOAD", "is_of_its_module", "sign_exactly", "trial_keypair"]
 
 # RFC 8032, section 7.1, TEST 1: known to everybody, and never anybody's account.
 _SEED: Final = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -25,6 +27,16 @@ TRIAL_PAYLOAD: Final[dict[str, Any]] = {
     "order_id": 28_416_222_569,
     "stop_loss": {"stop_price": "99", "client_order_id": None, "list": [{"b": 1, "a": 2}]},
 }
+
+
+def is_of_its_module(function: FunctionType) -> bool:
+    """Whether a function is from where it says: ``functools.wraps`` has a wrapper say what it wraps.
+
+    A wrapper may refuse things, and that must not end because it is replaced.
+    """
+    return function.__globals__ is vars(sys.modules.get(function.__module__, sys)) and not hasattr(
+        function, "__wrapped__"
+    )
 
 
 def trial_keypair() -> Keypair:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import weakref
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
@@ -25,7 +26,13 @@ from pacifica_fast import sdk
 from pacifica_fast.base58 import b58encode
 from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.integrations import Unsupported
-from pacifica_fast.integrations._signing import TRIAL_HEADER, TRIAL_KEY, TRIAL_PAYLOAD, trial_keypair
+from pacifica_fast.integrations._signing import (
+    TRIAL_HEADER,
+    TRIAL_KEY,
+    TRIAL_PAYLOAD,
+    is_of_its_module,
+    trial_keypair,
+)
 from pacifica_fast.keys import Keypair
 from pacifica_fast.payload import is_plain
 from pacifica_fast.signer import Signer, _checked_prepared
@@ -43,13 +50,14 @@ _STATE = "_pacifica_fast"  # attribute of an accelerated exchange
 class _Key:
     """The key of one exchange object: parsed once, and anew when its text is another.
 
-    A deep copy of the exchange starts with none.
+    A copy of the exchange, which finds the one of its ``owner``, makes its own.
     """
 
-    __slots__ = ("_kept", "prepared")
+    __slots__ = ("_kept", "owner", "prepared")
 
-    def __init__(self, prepared: int) -> None:
+    def __init__(self, prepared: int, owner: Any = None) -> None:
         self.prepared = prepared
+        self.owner = None if owner is None else weakref.ref(owner)
         self._kept: tuple[str, Signer] | None = None
 
     def signer(self, text: str) -> Signer:
@@ -67,6 +75,9 @@ class _Key:
         finally:  # nor shall the traceback of an error have it
             del kept, text
 
+    def belongs_to(self, exchange: object) -> bool:
+        return self.owner is not None and self.owner() is exchange
+
     def close(self) -> None:
         """End what runs in the background for it."""
         kept, self._kept = self._kept, None
@@ -82,24 +93,31 @@ def accelerate(exchange: Exchange, *, prepared: int = 0) -> Exchange:
 
     ``prepared`` as for :class:`~pacifica_fast.Signer`: with it, signatures cost a few µs, are as
     valid, and different every time; without, they are the same as ever. Again with the same
-    ``prepared`` nothing happens; with another, that holds from now on.
+    ``prepared`` nothing happens; with another, that holds from now on. The parsed key lives until
+    another takes its place, or :func:`restore`.
 
-    Raises :class:`Unsupported` for anything else than such an object, for one whose class signs in
-    its own way, and for a ccxt that signs otherwise than those we know;
-    :class:`~pacifica_fast.InvalidRequest` for a private key, or a ``prepared``, that is none. The
-    object is then as before.
+    Raises :class:`Unsupported` for anything else than such an object, for one that signs in its own
+    way, in anything that ccxt's signing calls, and for a ccxt that signs otherwise than those we
+    know; :class:`~pacifica_fast.InvalidRequest` for a private key, or a ``prepared``, that is none.
+    The object is then as before.
     """
-    key = _Key(_checked_prepared(prepared))
-    if _is_ours(type(exchange)):
-        if vars(exchange)[_STATE].prepared == prepared:
-            return exchange
-        restore(exchange)
+    prepared = _checked_prepared(prepared)
     kind: Any = type(exchange)
-    accelerated = _accelerated(kind, _checked_sign_message(exchange))
+    if _is_ours(kind):
+        old = _state(exchange)
+        if old is not None and old.prepared == prepared:
+            return exchange
+        accelerated = kind
+    else:
+        old = None
+        accelerated = _accelerated(kind, _checked_sign_message(exchange))
+    key = _Key(prepared, exchange)
     if getattr(exchange, "privateKey", None):  # or it is set later
         key.signer(exchange.privateKey)  # type: ignore[attr-defined]
     vars(exchange)[_STATE] = key
     exchange.__class__ = accelerated
+    if old is not None:
+        old.close()
     return exchange
 
 
@@ -107,9 +125,11 @@ def restore(exchange: Exchange) -> Exchange:
     """Undo :func:`accelerate`, and return the exchange; nothing to undo is no error."""
     kind: Any = type(exchange)
     if _is_ours(kind):
+        key = _state(exchange)
         exchange.__class__ = kind.__base__
-        key: _Key = vars(exchange).pop(_STATE)
-        key.close()
+        vars(exchange).pop(_STATE, None)
+        if key is not None:
+            key.close()
     return exchange
 
 
@@ -117,13 +137,29 @@ def _is_ours(kind: type) -> bool:
     return "_signs_with_pacifica_fast" in vars(kind)
 
 
+def _state(exchange: Any) -> _Key | None:
+    """The key of an accelerated exchange; None for what :func:`accelerate` never saw, or did once."""
+    key: _Key | None = vars(exchange).get(_STATE)
+    if key is not None and not key.belongs_to(exchange):
+        key = vars(exchange)[_STATE] = _Key(key.prepared, exchange)
+    return key
+
+
+def _again(kind: Any, *args: Any) -> Any:
+    """A copy, or what is read from a pickle, before it has its attributes."""
+    return object.__new__(_accelerated(kind, kind.sign_message), *args)
+
+
 @lru_cache(maxsize=64)
 def _accelerated(kind: type[Any], original: Any) -> type[Any]:
     """A subclass of an exchange's class, for :func:`accelerate`; ``original`` keeps the cache honest."""
 
     def sign_message(self: Any, header: Any, payload: Any, privateKey: str) -> str:  # noqa: N803  # ccxt's
-        key: _Key = vars(self)[_STATE]
+        key = _state(self)
         try:
+            if key is None:  # made with the class of an accelerated one, or restored by now
+                ccxts: str = original(self, header, payload, privateKey)
+                return ccxts
             if privateKey != self.privateKey:  # of a subaccount to be made: for once, and not kept
                 key = _Key(prepared=0)
             signer = key.signer(privateKey)
@@ -131,15 +167,23 @@ def _accelerated(kind: type[Any], original: Any) -> type[Any]:
             del privateKey
         return _sign(self, header, payload, signer, key.prepared)
 
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:  # noqa: N807
+        """As ccxt's, but for the class, which has no place where it could be found."""
+        reduce_as_ccxts: Any = kind.__reduce_ex__
+        make, (made, *args), *rest = reduce_as_ccxts(self, max(protocol, 2))
+        return (_again if made is accelerated else make), (kind, *args), *rest
+
     members = {
         "__doc__": kind.__doc__,
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
+        "__reduce_ex__": __reduce_ex__,
         "_signs_with_pacifica_fast": True,
         "sign_message": sign_message,
         "signMessage": sign_message,  # ccxt makes an alias of every method, in the class
     }
-    return type(kind.__name__, (kind,), members)
+    accelerated = type(kind.__name__, (kind,), members)
+    return accelerated
 
 
 def _sign(exchange: Any, header: Any, payload: Any, signer: Signer, prepared: int) -> str:
@@ -174,13 +218,13 @@ def _checked_sign_message(exchange: Any) -> Any:
         base.__module__ in _MODULES for base in kind.__mro__
     ):
         _refuse(f"expected a pacifica of ccxt, got {kind.__module__}.{kind.__name__}")
-    if "sign_message" in vars(exchange) or "signMessage" in vars(exchange):
-        _refuse("this object signs in a way of its own")
-    sign_message: Any = getattr(kind, "sign_message", None)
-    request: Any = getattr(kind, "post_action_request", None)
-    for name, function in (("sign_message", sign_message), ("post_action_request", request)):
-        if not inspect.isfunction(function) or function.__module__ not in _MODULES:
+    for name in ("sign_message", "signMessage", *_reached(kind, "sign_message")):
+        if name in vars(exchange):
+            _refuse(f"this object signs in a way of its own ({name})")
+    for name in ("post_action_request", *_reached(kind, "sign_message")):
+        if not _is_ccxts(getattr(kind, name, None)):
             _refuse(f"{kind.__name__}.{name} is not ccxt's")
+    sign_message, request = kind.sign_message, kind.post_action_request
     if list(inspect.signature(sign_message).parameters) != _PARAMETERS:
         _refuse("sign_message takes other arguments")
     if not {"sign_message", "privateKey"} <= set(request.__code__.co_names):
@@ -193,6 +237,32 @@ def _checked_sign_message(exchange: Any) -> Any:
         if theirs != sdk.sign_message(TRIAL_HEADER, TRIAL_PAYLOAD, keypair)[1]:
             _refuse("it signs something else")
     return sign_message
+
+
+def _reached(kind: type, name: str) -> dict[str, None]:
+    """A method of ``pacifica``, and what it calls of its class, and so on: none of it will be asked again.
+
+    Whoever refuses withdrawals in ``prepare_message``, say, must not find that it does so no longer.
+    """
+    out: dict[str, None] = {}
+    names = [name]
+    while names:
+        name = names.pop()
+        function: Any = getattr(kind, name, None)
+        if name not in out and callable(function):
+            out[name] = None
+            if getattr(function, "__module__", None) in _MODULES:
+                names += function.__code__.co_names
+    return out
+
+
+def _is_ccxts(function: Any) -> bool:
+    """Whether ccxt itself made it: a wrapper of somebody else's may say that it is of this module."""
+    return (
+        inspect.isfunction(function)
+        and function.__module__.partition(".")[0] == "ccxt"
+        and is_of_its_module(function)
+    )
 
 
 def _refuse(reason: str, cause: Exception | None = None) -> NoReturn:

@@ -23,6 +23,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pacifica_fast import sdk
+from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.integrations._replacing import Function, Replacement
 from pacifica_fast.integrations._signing import TRIAL_HEADER, TRIAL_PAYLOAD, trial_keypair
 from pacifica_fast.keys import Keypair
@@ -39,10 +40,15 @@ class KeypairSigner:
     """The package's ``Signer`` with our :class:`~pacifica_fast.Keypair`: no solders, locked memory.
 
     ``PacificaClient(account=..., signer=KeypairSigner(Keypair.from_file(path)))``; it works without
-    :func:`accelerate` too. It does not own the keypair.
+    :func:`accelerate` too. It does not own the keypair. Raises :class:`~pacifica_fast.InvalidRequest`
+    for anything else than that.
     """
 
     def __init__(self, keypair: Keypair) -> None:
+        if not isinstance(keypair, Keypair):
+            got = type(keypair).__name__
+            del keypair  # it may be the key's text, by mistake
+            raise InvalidRequest(f"keypair: expected a Keypair of pacifica_fast, got {got}")
         self._keypair = keypair
 
     @property

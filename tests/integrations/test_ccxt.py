@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
+import inspect
+import pickle
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -193,6 +197,70 @@ def test_a_deep_copy_signs_for_itself() -> None:
     assert verifies(request(exchange, *REQUESTS[0])["signature"], ACCOUNT, HEADER, REQUESTS[0][1])
 
 
+def test_a_shallow_copy_has_a_key_of_its_own() -> None:
+    before = threading.active_count()
+    exchange = accelerate(make(), prepared=4)
+    other = copy.copy(exchange)
+    other.privateKey, other.walletAddress = OTHER_PRIVATE, OTHER_ACCOUNT
+    for _ in range(3):  # by turns, and no key is parsed again
+        for one, account in [(exchange, ACCOUNT), (other, OTHER_ACCOUNT)]:
+            assert verifies(request(one, *REQUESTS[0])["signature"], account, HEADER, REQUESTS[0][1])
+    assert vars(other)["_pacifica_fast"] is not vars(exchange)["_pacifica_fast"]
+    assert vars(other)["_pacifica_fast"].prepared == 4
+    assert threading.active_count() == before + 2
+    restore(other)
+    assert threading.active_count() == before + 1
+    restore(exchange)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_signs_for_itself(protocol: int) -> None:
+    """As ccxt's do: in another process, say."""
+    exchange = accelerate(make(), prepared=4)
+    other = pickle.loads(pickle.dumps(exchange, protocol))
+    assert type(other) is type(exchange)
+    assert vars(other)["_pacifica_fast"].prepared == 4
+    assert verifies(request(other, *REQUESTS[0])["signature"], ACCOUNT, HEADER, REQUESTS[0][1])
+    restore(other)
+    assert request(other, *REQUESTS[0]) == request(make(), *REQUESTS[0])
+    restore(exchange)
+
+
+def test_another_one_of_its_class_is_as_ccxt_makes_it() -> None:
+    """``type(exchange)(...)``: nobody accelerated that one."""
+    exchange = accelerate(make())
+    other = make(type(exchange), OTHER_PRIVATE, OTHER_ACCOUNT)
+    assert request(other, *REQUESTS[0]) == request(
+        make(private=OTHER_PRIVATE, account=OTHER_ACCOUNT), *REQUESTS[0]
+    )
+    accelerate(other, prepared=4)
+    assert vars(other)["_pacifica_fast"].prepared == 4
+    restore(other)
+    assert type(other) is ccxt.pacifica
+    fresh = make(type(exchange))
+    assert type(restore(fresh)) is ccxt.pacifica
+
+
+def test_a_method_that_was_taken_before_it_was_restored() -> None:
+    exchange = accelerate(make())
+    sign = exchange.sign_message
+    restore(exchange)
+    assert sign(HEADER, {}, PRIVATE) == make().sign_message(HEADER, {}, PRIVATE)
+    assert "_pacifica_fast" not in vars(exchange)
+
+
+def test_what_fails_the_second_time_leaves_the_first() -> None:
+    exchange = accelerate(make(), prepared=4)
+    exchange.privateKey = "no key"
+    with pytest.raises(InvalidRequest, match="private key"):
+        accelerate(exchange)
+    exchange.privateKey = PRIVATE
+    assert vars(exchange)["_pacifica_fast"].prepared == 4
+    assert verifies(request(exchange, *REQUESTS[0])["signature"], ACCOUNT, HEADER, REQUESTS[0][1])
+    restore(exchange)
+
+
 def test_a_forked_child_signs_too() -> None:
     code = f"""
 import os, warnings
@@ -280,8 +348,20 @@ def foreign(change: Callable[[Any], None]) -> Any:
 
 
 def as_if_ccxts(function: Any) -> Any:
-    function.__module__ = "ccxt.pacifica"
-    return function
+    """What another version of ccxt might have."""
+    return FunctionType(function.__code__, vars(sys.modules["ccxt.pacifica"]), function.__name__)
+
+
+def guarding(name: str) -> Any:
+    """A function of ccxt, wrapped by one that says it is ccxt's, too."""
+    original = getattr(ccxt.pacifica, name)
+
+    @functools.wraps(original)
+    def guard(*arguments: Any) -> Any:
+        return original(*arguments)
+
+    is_static = isinstance(inspect.getattr_static(ccxt.pacifica, name), staticmethod)
+    return staticmethod(guard) if is_static else guard
 
 
 def take_more(self: Any, header: Any, payload: Any, privateKey: Any, salt: Any) -> str:  # noqa: N803
@@ -333,11 +413,39 @@ def test_what_is_not_as_we_know_it_is_refused_and_unchanged(what: str) -> None:
     restore(exchange)
 
 
-def test_an_object_that_signs_by_itself_is_refused() -> None:
-    exchange = make()
-    exchange.sign_message = lambda header, payload, private: "signature"
-    with pytest.raises(Unsupported, match="this object signs in a way of its own"):
+REACHED = [
+    "sign_message",
+    "prepare_message",
+    "sort_json_keys",
+    "extend",
+    "json",
+    "encode",
+    "base58_to_binary",
+    "array_slice",
+    "eddsa",
+    "base64_to_binary",
+    "binary_to_base58",
+]
+
+
+@pytest.mark.parametrize("name", REACHED)
+@pytest.mark.parametrize("where", ["a class", "an object"])
+def test_a_guard_of_the_users_is_not_passed_by(name: str, where: str) -> None:
+    """It may refuse to sign a withdrawal, and would not be asked any more."""
+    if where == "a class":
+        exchange = make(type("Mine", (ccxt.pacifica,), {name: guarding(name)}))
+        reason = f"Mine.{name} is not ccxt's"
+    else:
+        exchange = make()
+        setattr(exchange, name, lambda *arguments: getattr(ccxt.pacifica, name)(exchange, *arguments))
+        reason = rf"this object signs in a way of its own \({name}\)"
+    with pytest.raises(Unsupported, match=reason):
         accelerate(exchange)
+
+
+def test_what_has_nothing_to_do_with_signing_may_be_the_users() -> None:
+    exchange = accelerate(make(type("Mine", (ccxt.pacifica,), {"sign": guarding("sign")})))
+    assert request(exchange, *REQUESTS[0]) == request(make(), *REQUESTS[0])
 
 
 # ------------------------------------------------------------------ against the exchange

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import json
 import logging
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -103,12 +105,28 @@ def test_a_hummingbot_that_is_not_as_we_know_it_is_left_alone(monkeypatch: pytes
     def sign_message(header: Any, payload: Any, keypair: Any) -> tuple[str, str]:
         return "message", "signature"
 
-    sign_message.__module__ = auth_module.__name__
+    theirs = FunctionType(sign_message.__code__, vars(auth_module))
     with monkeypatch.context() as patch:
-        patch.setattr(auth_module, "sign_message", sign_message)
+        patch.setattr(auth_module, "sign_message", theirs)
         with pytest.raises(Unsupported, match=r"hummingbot .*: sign_message signs something else"):
             hummingbot.accelerate()
-        assert auth_module.sign_message is sign_message
+        assert auth_module.sign_message is theirs
+
+
+@pytest.mark.parametrize("name", ["sign_message", "prepare_message", "sort_json_keys"])
+def test_a_guard_of_the_users_is_not_replaced(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrapped, it says that it is hummingbot's."""
+    original = getattr(auth_module, name)
+
+    @functools.wraps(original)
+    def guard(*arguments: Any) -> Any:
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auth_module, name, guard)
+        with pytest.raises(Unsupported, match=rf"hummingbot .*: {name} is not the package's own"):
+            hummingbot.accelerate()
+        assert getattr(auth_module, name) is guard
 
 
 def test_our_keypair_in_the_place_of_solders() -> None:

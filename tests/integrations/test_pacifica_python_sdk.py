@@ -11,7 +11,7 @@ import pytest
 from peer import peer
 from trading import ACCOUNT, NOW, OTHER_ACCOUNT, OTHER_PRIVATE, PRIVATE, body_verifies
 
-from pacifica_fast import KeyClosed, Keypair
+from pacifica_fast import InvalidRequest, KeyClosed, Keypair
 from pacifica_fast.integrations import Unsupported, pacifica_python_sdk
 from pacifica_fast.integrations.pacifica_python_sdk import KeypairSigner
 from pacifica_fast.mock_exchange import MockExchange
@@ -179,6 +179,24 @@ def test_a_package_that_is_not_as_we_know_it_is_left_alone() -> None:
         ):
             pacifica_python_sdk.accelerate()
     assert signing.signed_request is ORIGINAL
+
+
+@pytest.mark.parametrize("name", ["canonical_message", "address", "positive_int"])
+def test_a_guard_of_the_users_is_not_passed_by(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = getattr(signing, name)
+    monkeypatch.setattr(signing, name, lambda *arguments, **named: original(*arguments, **named))
+    with pytest.raises(Unsupported, match=f"{name} is not the package's own"):
+        pacifica_python_sdk.accelerate()
+
+
+def test_our_signer_takes_our_keypair() -> None:
+    wrong: Any
+    for wrong in (PRIVATE, solders.Keypair.from_base58_string(PRIVATE), None):
+        with pytest.raises(
+            InvalidRequest, match=f"keypair: expected .*, got {type(wrong).__name__}"
+        ) as caught:
+            KeypairSigner(wrong)
+        assert all("keypair" not in entry.frame.f_locals for entry in caught.traceback[1:])
 
 
 def test_a_bot_trades() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
@@ -26,7 +27,6 @@ solders = peer("solders.keypair")
 
 PLACES = (signing, tools, exchange_module)
 ORIGINAL = signing.sign_message
-_dumps_encode = signing._dumps_encode  # for those below that stand for the package's function
 KEYPAIR = solders.Keypair.from_base58_string(PRIVATE)
 
 OPERATIONS: list[tuple[Any, Any]] = [
@@ -104,8 +104,10 @@ def patch_all(patch: pytest.MonkeyPatch, function: Any) -> None:
 
 
 def as_theirs(function: Any) -> Any:
-    function.__module__ = "pacifica_sdk.utils.signing"
-    return function
+    """What another version of the package might have."""
+    theirs = FunctionType(function.__code__, vars(signing), function.__name__)
+    theirs.__kwdefaults__ = function.__kwdefaults__
+    return theirs
 
 
 @as_theirs
@@ -122,7 +124,13 @@ def fails(
     raise OSError
 
 
-without_its_module = as_theirs(FunctionType(ORIGINAL.__code__, {}))
+without_its_module = FunctionType(ORIGINAL.__code__, {})
+without_its_module.__module__ = "pacifica_sdk.utils.signing"
+
+
+@functools.wraps(ORIGINAL)
+def refuses_withdrawals(**arguments: Any) -> Any:
+    raise PermissionError
 
 
 @as_theirs
@@ -136,11 +144,20 @@ def takes_other_arguments(header: Any, payload: Any, keypair: Any) -> str:
         (lambda **arguments: "signature", "was replaced by test_pacifica_sdk"),
         (signs_otherwise, "signs something else"),
         (fails, r"cannot be tried \(OSError\)"),
-        (without_its_module, r"cannot be tried \(KeyError\)"),
+        (without_its_module, "sign_message is not the package's own"),
+        (refuses_withdrawals, "sign_message is not the package's own"),
         (takes_other_arguments, "takes other arguments"),
         (None, "is not one function"),
     ],
-    ids=["replaced", "another signature", "a failure", "another module", "other arguments", "gone"],
+    ids=[
+        "replaced",
+        "another signature",
+        "a failure",
+        "another module",
+        "wrapped",
+        "other arguments",
+        "gone",
+    ],
 )
 def test_a_package_that_is_not_as_we_know_it_is_left_alone(function: Any, reason: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
