@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import socket
 import ssl
 import weakref
 from collections.abc import Callable
@@ -58,6 +59,7 @@ class Link(asyncio.BufferedProtocol):
         self._max_unsent = max_unsent
         self._transport: asyncio.Transport | None = None
         self._encrypt = None if tls is None else tls.encrypt
+        self._number: Any = None  # C's int: a descriptor of ours of the transport's socket
         self._descriptor: weakref.finalize[Any, Any] | None = None
         self._send: Callable[[bytes, int], int] = self._queue
         """As ``pf_send``: how many bytes were taken, or minus errno."""
@@ -109,6 +111,7 @@ class Link(asyncio.BufferedProtocol):
             self.lane.sent(pending, now)
         unsent = self._unsent_from(len(frames), data)
         if unsent is not None:
+            self._shut()  # uvloop goes on writing what it has, until it has closed the socket
             self.abort(PARTLY_SENT)
             here = [pending for pending, start in zip(pendings, starts, strict=True) if start >= unsent]
             return [(self.lane, here)]
@@ -165,6 +168,12 @@ class Link(asyncio.BufferedProtocol):
             return accepted
         return self._tls.provably_unsent(plain_size, data, accepted)
 
+    def _shut(self) -> None:
+        """Nothing more is written on this connection, whoever tries to."""
+        if self._number is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._number[0])) as sock:
+                sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Begin the closing handshake (RFC 6455, section 7)."""
         if self._websocket.open:
@@ -201,7 +210,7 @@ class Link(asyncio.BufferedProtocol):
         # write(), keeps the GIL, and says what the kernel took, or why it did not.
         try:
             tune(sock, self.lane.pong_timeout)
-            descriptor = ffi.new("int *", os.dup(sock.fileno()))
+            descriptor = self._number = ffi.new("int *", os.dup(sock.fileno()))
         except OSError as error:
             self._fail("connect", str(error))
             return

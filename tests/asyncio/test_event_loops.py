@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -13,12 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from websockets.frames import Frame
+from links_of import transport_of
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from pacifica_fast import InvalidRequest, Keypair, Signer
-from pacifica_fast.asyncio import connect
+from pacifica_fast import InvalidRequest, Keypair, NotSent, PacificaError, Signer
+from pacifica_fast.asyncio import Pending, connect
 from pacifica_fast.asyncio.client import check_event_loop
 from pacifica_fast.asyncio.link import Link
 
@@ -56,6 +58,14 @@ class Peer:
         message: dict[str, Any] = json.loads(bytes(frame.data))
         return message
 
+    def read_all(self) -> list[dict[str, Any]]:
+        """All messages that arrive whole, up to the end of the connection."""
+        events: list[Any] = []
+        while data := self.socket.recv(65536):
+            self._protocol.receive_data(data)
+            events += self._protocol.events_received()
+        return [json.loads(bytes(event.data)) for event in events if event.opcode is Opcode.TEXT]
+
     def close(self) -> None:
         self._thread.join()
         if hasattr(self, "socket"):
@@ -90,6 +100,36 @@ def test_the_cancel_is_on_the_wire_before_the_loop_runs_again(
         await client.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("max_unsent", [0, 4096])
+def test_what_was_not_sent_never_arrives(peer: Peer, run: Callable[[Any], Any], max_unsent: int) -> None:
+    """uvloop goes on writing what it has after abort(), and the peer reads all the while."""
+
+    async def main() -> list[Pending]:
+        signer = Signer(Keypair.from_seed(bytes(32)))
+        async with connect(signer, url=peer.url, reconnect_attempts=0, max_unsent=max_unsent) as client:
+            own = transport_of(client).get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+            armed = [client.arm("BTC", order_id=number) for number in range(2000)]
+            arriving = threading.Thread(target=lambda: arrived.extend(peer.read_all()))
+            pendings = client.pull(armed)
+            arriving.start()
+            await asyncio.wait([asyncio.ensure_future(ended(pending)) for pending in pendings])
+            await asyncio.to_thread(arriving.join)
+            return pendings
+
+    async def ended(pending: Pending) -> None:
+        with contextlib.suppress(PacificaError):
+            await pending
+
+    arrived: list[dict[str, Any]] = []
+    pendings = run(main())
+    unsent = {pending.id for pending in pendings if isinstance(pending._outcome, NotSent)}
+    assert unsent
+    assert arrived
+    assert not unsent & {message["id"] for message in arrived}
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
