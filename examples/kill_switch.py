@@ -9,13 +9,15 @@ It runs beside the bot, as a process of its own, over connections that are open 
 - with --drawdown SHARE, when the account's equity is so much below the highest that was seen.
 
 Then it kills the bot, if --pid says which process that is, and cancels all orders, again and
-again, until the exchange's own order updates say that none rests.
+again, until the exchange's own order updates say that none rests, and for a while none turns up:
+an order that was on its way may rest only after the cancel that came later.
 
     export PACIFICA_PRIVATE_KEY=...
     python kill_switch.py --account ADDRESS --heartbeat /run/bot.alive --drawdown 0.05 --pid 4711
 
-Exit status: 0 if nothing rests any more, 1 if that is not known. Sources: docs.pacifica.fi,
-websocket, "Account info" and "Cancel all orders". The exchange has no such switch of its own.
+Exit status: 0 if nothing rests any more, 1 if that is not known, 2 for wrong usage. Sources:
+docs.pacifica.fi, websocket, "Account info" and "Cancel all orders". The exchange has no such
+switch of its own.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from math import inf
 from types import FrameType
 
 from websockets.exceptions import WebSocketException
@@ -40,8 +44,9 @@ from pacifica_fast import Keypair, NotSent, OutcomeUnknown, PacificaError, RateL
 from pacifica_fast.orders import OrderTracker
 from pacifica_fast.sync import TESTNET_WS, Client, connect
 
-LOOK_EVERY = 0.05  # s
+LOOK_EVERY = 0.02  # s
 PAUSE = 0.5  # s between two attempts
+SETTLED = 1.0  # s; the speed bump holds an order back for 200 ms, and cancels do not wait for it
 PING_EVERY = 30.0  # s; the exchange closes a connection after 60 s without a message from us
 
 say = partial(print, flush=True)
@@ -52,21 +57,19 @@ class Trigger:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._pulled = threading.Event()
 
     def pull(self, reason: str) -> None:
-        """Fire. From any thread, and from a signal handler."""
+        """Fire. From any thread, and from a signal handler: so there is no lock here to wait for."""
         if self.reason is None:
             self.reason = reason
-        self._pulled.set()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """A handler for ``signal.signal``."""
         self.pull(signal.Signals(number).name)
 
-    def wait(self, seconds: float) -> bool:
-        """True as soon as it was pulled."""
-        return self._pulled.wait(seconds)
+    def pulled(self) -> bool:
+        """Whether there is a reason."""
+        return self.reason is not None
 
 
 class Heartbeat:
@@ -121,8 +124,31 @@ def watch_equity(
         time.sleep(PAUSE)
 
 
+def kill(pid: int) -> None:
+    """The bot, or it would quote again. What cannot be killed is no reason not to cancel."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError as error:
+        say(f"{pid} not killed: {error.strerror}")
+
+
+def comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """True as soon as it does; False after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOOK_EVERY)
+    return True
+
+
 def cancel_everything(client: Client, tracker: OrderTracker, within: float) -> bool:
-    """Cancel until nothing rests, for ``within`` s at most; whether it does."""
+    """Cancel until nothing rests, for ``within`` s or a little longer; whether it does."""
+
+    def empty() -> bool:
+        return tracker.live and not tracker.orders
+
+    settled = False  # nothing has turned up for a while: one more cancel says whether it is so
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         pause = PAUSE
@@ -135,11 +161,10 @@ def cancel_everything(client: Client, tracker: OrderTracker, within: float) -> b
         except (Rejected, OutcomeUnknown, NotSent) as error:  # asking again does no harm
             say(f"{type(error).__name__}: {error}")
         else:
-            while time.monotonic() < deadline and pause > 0:
-                if tracker.live and not tracker.orders:
-                    return True
-                time.sleep(LOOK_EVERY)
-                pause -= LOOK_EVERY
+            if settled and empty() and not ack.cancelled_count:
+                return True
+            settled = comes_true(empty, PAUSE) and not comes_true(lambda: not empty(), SETTLED)
+            continue
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
     return False
 
@@ -168,16 +193,44 @@ def watch(options: argparse.Namespace) -> int:
             threading.Thread(target=watch_equity, args=where, daemon=True).start()
         heartbeat = Heartbeat(options.heartbeat, options.silence) if options.heartbeat else None
         say(f"watching {account}, {len(tracker.orders)} orders rest")
-        while not trigger.wait(LOOK_EVERY):
+        while not trigger.pulled():
+            time.sleep(LOOK_EVERY)
             if heartbeat is not None and heartbeat.lost():
                 trigger.pull(f"{options.heartbeat} not touched for {options.silence:g} s")
         say(f"firing: {trigger.reason}")
-        if options.pid is not None:  # or it would quote again
-            with suppress(ProcessLookupError):
-                os.kill(options.pid, signal.SIGKILL)
+        if options.pid is not None:
+            kill(options.pid)
         gone = cancel_everything(client, tracker, options.within)
     say("nothing rests" if gone else "not known to be gone: look at your open orders")
     return 0 if gone else 1
+
+
+def seconds(text: str) -> float:
+    """An argument: so many."""
+    with suppress(ValueError):
+        if 0 < float(text) < inf:
+            return float(text)
+    raise argparse.ArgumentTypeError("expected a positive number of seconds")
+
+
+def share(text: str) -> Decimal:
+    """An argument: a part of something."""
+    with suppress(InvalidOperation):  # neither is "5%" a number, nor is nan more or less than one
+        if 0 < Decimal(text) < 1:
+            return Decimal(text)
+    raise argparse.ArgumentTypeError("expected a share between 0 and 1, as 0.05")
+
+
+def process(text: str) -> int:
+    """An argument: a process that we may kill."""
+    with suppress(ValueError, OverflowError):
+        if int(text) > 1:  # 0 and below are whole groups, of which we may be one
+            try:
+                os.kill(int(text), 0)
+            except OSError as error:
+                raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
+            return int(text)
+    raise argparse.ArgumentTypeError("expected the number of a process, 2 or more")
 
 
 def main() -> int:
@@ -191,10 +244,10 @@ def main() -> int:
     parser.add_argument("--key-file", help="id.json or base58 (default: $PACIFICA_PRIVATE_KEY)")
     parser.add_argument("--account", help="if the key is an agent wallet's: whose orders they are")
     parser.add_argument("--heartbeat", metavar="PATH", help="the file that the bot touches")
-    parser.add_argument("--silence", type=float, default=2.0, help="s without a touch that fire (2)")
-    parser.add_argument("--drawdown", type=Decimal, metavar="SHARE", help="of the highest equity seen: 0.05")
-    parser.add_argument("--pid", type=int, help="the bot: it is killed (SIGKILL) first")
-    parser.add_argument("--within", type=float, default=60.0, help="s to go on trying (60)")
+    parser.add_argument("--silence", type=seconds, default=2.0, help="s without a touch that fire (2)")
+    parser.add_argument("--drawdown", type=share, metavar="SHARE", help="of the highest equity seen: 0.05")
+    parser.add_argument("--pid", type=process, help="the bot: it is killed (SIGKILL) first")
+    parser.add_argument("--within", type=seconds, default=60.0, help="s to go on trying (60)")
     options = parser.parse_args()
     try:
         return watch(options)

@@ -23,9 +23,11 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from functools import partial
+from math import inf
 from time import monotonic
 from uuid import uuid4
 
@@ -252,6 +254,25 @@ async def trade(options: argparse.Namespace) -> None:
         signer.close()
 
 
+def seconds(text: str) -> float:
+    """An argument: so many."""
+    with suppress(ValueError):
+        if 0 < float(text) < inf:
+            return float(text)
+    raise argparse.ArgumentTypeError("expected a positive number of seconds")
+
+
+def number(text: str, below: Decimal = Decimal("inf")) -> Decimal:
+    """An argument: a decimal above 0."""
+    with suppress(InvalidOperation):  # neither is "5%" a number, nor is nan more or less than one
+        if 0 < Decimal(text) < below:
+            return Decimal(text)
+    raise argparse.ArgumentTypeError("expected a positive number" + (", below 1" if below == 1 else ""))
+
+
+share = partial(number, below=Decimal(1))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -263,17 +284,19 @@ def main() -> None:
     parser.add_argument("--ca-file", help="whom to trust instead of the system's list, PEM")
     parser.add_argument("--key-file", help="id.json or base58 (default: $PACIFICA_PRIVATE_KEY)")
     parser.add_argument("--account", help="if the key is an agent wallet's: whose orders they are")
-    parser.add_argument("--amount", type=Decimal, default=Decimal("0.001"), help="of a quote (%(default)s)")
-    parser.add_argument("--tick", type=Decimal, default=Decimal(1), help="of prices (%(default)s)")
+    parser.add_argument("--amount", type=number, default=Decimal("0.001"), help="of a quote (%(default)s)")
+    parser.add_argument("--tick", type=number, default=Decimal(1), help="of prices (%(default)s)")
     parser.add_argument(
-        "--spread", type=Decimal, default=Decimal("0.001"), help="between bid and ask, of the mid (0.001)"
+        "--spread", type=share, default=Decimal("0.001"), help="between bid and ask, of the mid (0.001)"
     )
     parser.add_argument(
-        "--move", type=Decimal, default=Decimal("0.0002"), help="of the mid that pulls the quotes (0.0002)"
+        "--move", type=share, default=Decimal("0.0002"), help="of the mid that pulls the quotes (0.0002)"
     )
-    parser.add_argument("--max-position", type=Decimal, default=Decimal("0.01"), help="either way (0.01)")
-    parser.add_argument("--every", type=float, default=3.0, help="s between two pairs of quotes (3)")
-    parser.add_argument("--stale", type=float, default=3.0, help="s without a price that pull the quotes (3)")
+    parser.add_argument("--max-position", type=number, default=Decimal("0.01"), help="either way (0.01)")
+    parser.add_argument("--every", type=seconds, default=3.0, help="s between two pairs of quotes (3)")
+    parser.add_argument(
+        "--stale", type=seconds, default=3.0, help="s without a price that pull the quotes (3)"
+    )
     try:
         asyncio.run(trade(parser.parse_args()))
     except (PacificaError, OSError) as error:

@@ -8,7 +8,8 @@
 
 All cancels go over one connection, which http.client of the standard library keeps open; put
 your own client in its place. Exit status, the worst of all: 0 done, 1 refused, 3 unknown, 4 not
-sent. Sources: docs.pacifica.fi, REST, "Cancel order" and "Cancel all orders".
+sent; 2 if nothing was even tried: wrong usage, no key, no such file. Sources: docs.pacifica.fi,
+REST, "Cancel order" and "Cancel all orders".
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import json
 import os
 import ssl
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pacifica_fast import Keypair, PacificaError, Signer
 
@@ -60,7 +62,7 @@ class Rest:
         elif host in ("127.0.0.1", "::1", "localhost"):
             self._connection = http.client.HTTPConnection(host, url.port, timeout=TIMEOUT)
         else:
-            raise SystemExit("--url: http:// is only for this machine; use https://")
+            raise ValueError("--url: http:// is only for this machine; use https://")
         self._path = url.path.rstrip("/")
         self._headers = {"Content-Type": "application/json"}
         if api_key := os.environ.get("PACIFICA_API_KEY"):
@@ -89,34 +91,33 @@ class Rest:
         return (UNKNOWN if reply.status in NOBODY_KNOWS else REFUSED), f"{reply.status} {text}"
 
 
-def requests(symbol: str, ids: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
+def order(text: str) -> dict[str, Any]:
+    """An argument: the field that says which order, by its number or by the UUID that you gave it.
+
+    A wrong one is found before the others are sent.
+    """
+    return {"order_id": int(text)} if text.isdecimal() else {"client_order_id": str(UUID(text))}
+
+
+def requests(symbol: str, orders: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, Any]]]:
     """Path, operation and fields of each cancel."""
-    if not ids:
+    if not orders:
         data = {"all_symbols": False, "exclude_reduce_only": False, "symbol": symbol}
         return [("/orders/cancel_all", "cancel_all_orders", data)]
-    cancels = []
-    for order in ids:
-        which = {"order_id": int(order)} if order.isdecimal() else {"client_order_id": order}
-        cancels.append(("/orders/cancel", "cancel_order", {"symbol": symbol, **which}))
-    return cancels
+    return [("/orders/cancel", "cancel_order", {"symbol": symbol, **which}) for which in orders]
 
 
-def cancel(options: argparse.Namespace) -> int:
+def cancel(options: argparse.Namespace, rest: Rest, signer: Signer) -> int:
     """Sign and send each; the exit status."""
     worst = DONE
-    with (
-        closing(Rest(options.url, options.ca_file)) as rest,
-        Keypair.from_file(options.key_file) if options.key_file else Keypair.from_env() as keypair,
-    ):
-        signer = Signer(keypair, account=options.account)
-        for path, operation, data in requests(options.symbol, options.ids):
-            body = signed_body(signer, operation, data)
-            if options.dry_run:
-                print(f"POST {options.url}{path}\n{body}")
-                continue
-            fate, words = rest.post(path, body)
-            print({DONE: "done", REFUSED: "refused", UNKNOWN: "unknown", NOT_SENT: "not sent"}[fate], words)
-            worst = max(worst, fate)
+    for path, operation, data in requests(options.symbol, options.orders):
+        body = signed_body(signer, operation, data)
+        if options.dry_run:
+            print(f"POST {options.url}{path}\n{body}")
+            continue
+        fate, words = rest.post(path, body)
+        print({DONE: "done", REFUSED: "refused", UNKNOWN: "unknown", NOT_SENT: "not sent"}[fate], words)
+        worst = max(worst, fate)
     return worst
 
 
@@ -126,17 +127,27 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("symbol", help="BTC, say")
-    parser.add_argument("ids", nargs="*", help="order ids or client order ids; none: all of the symbol")
+    parser.add_argument(
+        "orders",
+        metavar="ID",
+        nargs="*",
+        type=order,
+        help="order ids or client order ids; none: all of the symbol",
+    )
     parser.add_argument("--url", default=TESTNET, help="of the exchange (default: testnet, %(default)s)")
     parser.add_argument("--ca-file", help="whom to trust instead of the system's list, PEM")
     parser.add_argument("--key-file", help="id.json or base58 (default: $PACIFICA_PRIVATE_KEY)")
     parser.add_argument("--account", help="if the key is an agent wallet's: whose orders they are")
     parser.add_argument("--dry-run", action="store_true", help="print the requests, and send nothing")
     options = parser.parse_args()
-    try:
-        return cancel(options)
-    except (PacificaError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+    with ExitStack() as stack:
+        try:
+            rest = stack.enter_context(closing(Rest(options.url, options.ca_file)))
+            keypair = Keypair.from_file(options.key_file) if options.key_file else Keypair.from_env()
+            signer = Signer(stack.enter_context(keypair), account=options.account)
+        except (PacificaError, OSError, ValueError) as error:  # nothing is sent before this is over
+            parser.exit(2, f"{parser.prog}: {error}\n")
+        return cancel(options, rest, signer)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -201,6 +203,30 @@ def test_without_a_key_it_says_so(start: Callable[..., Program], name: str, argu
     assert "PACIFICA_PRIVATE_KEY" in program.said
 
 
+NO_PROCESS = str(1 << 30)  # more than a Linux has numbers for
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("kill_switch.py", ("--drawdown", value)) for value in ("5%", "5", "nan", "0")),
+        *(("kill_switch.py", ("--silence", value)) for value in ("nan", "inf", "0", "x")),
+        *(("kill_switch.py", ("--pid", value)) for value in ("1", "-1", "x", NO_PROCESS)),
+        ("kill_switch.py", ("--within", "-1")),
+        ("market_maker.py", ("BTC", "--move", "5%")),
+        ("market_maker.py", ("BTC", "--spread", "1")),
+        ("market_maker.py", ("BTC", "--amount", "nan")),
+        ("market_maker.py", ("BTC", "--tick", "0")),
+        ("market_maker.py", ("BTC", "--every", "nan")),
+        ("rest_cancel.py", ("BTC", "1", "x")),
+    ],
+)
+def test_wrong_usage(start: Callable[..., Program], name: str, wrong: tuple[str, ...]) -> None:
+    program = start(name, *wrong)
+    assert program.ends() == 2, program.said
+    assert "error: argument " in program.said
+
+
 # market_maker.py
 
 
@@ -337,6 +363,72 @@ def test_kill_switch_on_a_drawdown(
     assert "firing" not in program.said
     equity.equity("1995")
     fired(program, exchange, "equity 1995")
+
+
+def test_kill_switch_sees_an_order_that_turns_up_late(
+    switch: Callable[..., Program], exchange: MockExchange
+) -> None:
+    """It was in the speed bump, which cancels do not wait for."""
+    program = switch()
+    program.process.send_signal(signal.SIGTERM)
+    program.until(lambda: not exchange.orders(ACCOUNT))
+    time.sleep(0.15)
+    exchange.place(ACCOUNT)
+    fired(program, exchange, "SIGTERM")
+    assert "cancelled 1\n" in program.said
+
+
+NOT_PERMITTED = """
+import os, runpy
+
+def kill(pid: int, number: int) -> None:
+    if number:  # to look is allowed
+        raise PermissionError(1, "Operation not permitted")
+
+os.kill = kill
+runpy.run_path({!r}, run_name="__main__")
+"""
+
+
+def test_kill_switch_that_may_not_kill_cancels(
+    start: Callable[..., Program], exchange: MockExchange, to: list[str], tmp_path: Path
+) -> None:
+    exchange.place(ACCOUNT)
+    (tmp_path / "kill_switch.py").write_text(NOT_PERMITTED.format(str(EXAMPLES / "kill_switch.py")))
+    program = start(str(tmp_path / "kill_switch.py"), *to, "--pid", "4711")
+    program.says("1 orders rest")
+    program.process.send_signal(signal.SIGTERM)
+    fired(program, exchange, "SIGTERM")
+    assert "4711 not killed: Operation not permitted\n" in program.said
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_signal_may_come_anywhere_while_the_kill_switch_waits() -> None:
+    """Between any two lines of its own or of the standard library, as handlers of signals do."""
+    trigger = loaded("kill_switch").Trigger()
+
+    def interrupt(*_: object) -> Callable[..., Any]:
+        trigger.on_signal(signal.SIGTERM, None)
+        return interrupt
+
+    def wait() -> None:
+        sys.settrace(interrupt)
+        trigger.pulled()
+        trigger.pull("another")
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(PATIENCE / 10)
+    assert not thread.is_alive()
+    assert trigger.reason == "SIGTERM"
 
 
 def test_kill_switch_that_does_not_get_through_says_so(
@@ -478,10 +570,27 @@ def test_rest_cancel_shows_what_it_would_send(start: Callable[..., Program]) -> 
     verify("cancel_order", fields, time.time_ns() // 10**6, 5000)
 
 
-def test_rest_cancel_does_not_sign_for_the_open_network(start: Callable[..., Program]) -> None:
-    program = start("rest_cancel.py", "BTC", "1", "--url", "http://api.example")
-    assert program.ends() == 1
-    assert "use https://" in program.said
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--url", "http://api.example"), "use https://"),
+        (("--url", "https://api.example:port"), "Port"),
+        (("--ca-file", "/nowhere/at/all"), "No such file"),
+        (("--key-file", "/nowhere/at/all"), "No such file"),
+    ],
+)
+def test_rest_cancel_that_cannot_even_try(
+    start: Callable[..., Program], arguments: tuple[str, ...], says: str
+) -> None:
+    """Not 1, which is the exchange's no."""
+    program = start("rest_cancel.py", "BTC", "1", *arguments)
+    assert program.ends() == 2
+    assert says in program.said
+    assert len(program.said.splitlines()) == 1
+
+
+def test_rest_cancel_without_a_key_was_not_refused(start: Callable[..., Program]) -> None:
+    assert start("rest_cancel.py", "BTC", "1", without_key=True).ends() == 2
 
 
 # sdk_cancel.py
