@@ -400,12 +400,13 @@ class Arming(ABC, Generic[P]):
         for armed, end in zip(cancels, ends, strict=True):
             pending, armed._pending = armed._pending, None
             self._fired.append(armed)
-            if end < 0 or pending is None:
+            piece = b""
+            if end >= 0:
+                piece, start = frames[start:end], end
+            if not piece or pending is None:  # spent; or disarmed since, by another thread
                 pending = self._session.take()
                 pending.order = armed.order
                 piece = self._frame_of(armed, pending.number)
-            else:
-                piece, start = frames[start:end], end
             pendings.append(pending)
             starts.append(size)
             pieces.append(piece)

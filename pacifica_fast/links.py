@@ -352,13 +352,14 @@ class Links(Generic[L]):
             return
         # What never was open, connect() is about to raise.
         level = logging.INFO if place.opened_at is None else logging.WARNING
+        # When it is due is set first: a logging handler or a listener may raise.
         if limit is not None and place.failures >= limit:
-            logger.log(level, "link %d: %s; not opened again", index, reason)
             place.due, place.given_up = inf, True
+            logger.log(level, "link %d: %s; not opened again", index, reason)
             self._tell(index, LinkState.CLOSED, now, reason, stage, status)
             return
-        logger.log(level, "link %d: %s; opening it again in %.2f s", index, reason, pause)
         place.due = now + pause
+        logger.log(level, "link %d: %s; opening it again in %.2f s", index, reason, pause)
         self._tell(index, LinkState.WAITING, now, reason, stage, status, pause)
         if pause == 0:
             self._begin(index, now)

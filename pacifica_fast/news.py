@@ -91,7 +91,9 @@ class News:
             if self._on_late_reply is not None:
                 try:
                     self._on_late_reply(pending, outcome)
-                except Exception:
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException:  # asyncio.CancelledError is no Exception
                     logger.exception("on_late_reply")
         while session.open:
             pending = session.open.popleft()

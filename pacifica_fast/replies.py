@@ -14,6 +14,7 @@ from typing import Any
 from pacifica_fast.errors import OutcomeUnknown, RateLimited, Rejected, SignatureRejected
 
 __all__ = [
+    "ENGINE_ERROR",
     "RATE_LIMIT_CODE",
     "Ack",
     "ActionResult",
@@ -27,6 +28,7 @@ __all__ = [
 
 SUCCESS = 200
 _SIGNATURE_CODES = (401, 402)
+ENGINE_ERROR = 420  # of a cancel: filled, cancelled, or never there
 RATE_LIMIT_CODE = 429
 
 

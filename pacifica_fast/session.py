@@ -22,10 +22,11 @@ from typing import Any, Generic, TypeVar
 from pacifica_fast import _json, ids
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.credits import Budget, cost_of, is_cancel
-from pacifica_fast.errors import NotSent, OutcomeUnknown, RateLimited, Rejected
+from pacifica_fast.errors import NotSent, OutcomeUnknown, Rejected
 from pacifica_fast.latency import Latency
 from pacifica_fast.logs import shown
 from pacifica_fast.replies import (
+    ENGINE_ERROR,
     RATE_LIMIT_CODE,
     Ack,
     CancelAck,
@@ -276,13 +277,15 @@ class _Parked(Generic[P]):
     reason: str
 
 
-# What a request is told if its lanes do not agree: the last of these that any of them brought. A copy for
-# which there were no credits was not looked at, which says nothing of another that was lost.
-_WORTH = (NotSent, RateLimited, OutcomeUnknown, Rejected)
-
-
 def _worth(outcome: Exception) -> int:
-    return next(place for place, kind in enumerate(_WORTH) if isinstance(outcome, kind))
+    """Of what the lanes brought a request is told the most that is certain.
+
+    A refusal is about its own copy: another that was lost may have been carried out. But that there is no
+    such order to cancel is true of it whichever copy was told so.
+    """
+    if isinstance(outcome, Rejected):
+        return 3 if outcome.code == ENGINE_ERROR else 1
+    return 2 if isinstance(outcome, OutcomeUnknown) else 0  # NotSent
 
 
 def _better(one: Exception | None, other: Exception) -> Exception:
@@ -454,8 +457,10 @@ class Session(Generic[P]):
         return True
 
     def _end(self, pending: P, outcome: Ack | Exception, now: float) -> None:
-        if pending._cost:
-            self.budget.settled(pending._cost)
+        if pending._cost and isinstance(outcome, NotSent):
+            self.budget.unbook(pending._cost)
+        elif pending._cost:
+            self.budget.settled(pending._cost, now)
         if self.latency is not None and pending.began:
             self._note_latency(self.latency, pending, outcome, now)
         self.fates.count(outcome)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl as ssl_module
+from asyncio import _get_running_loop  # the one that does not raise
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
@@ -93,7 +94,8 @@ class Pending(session.Pending, Generic[A]):
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             if not waiter.done():
-                waiter.set_result(None)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    waiter.set_result(None)
 
 
 class Client(Sending[Pending[Any]]):
@@ -104,8 +106,8 @@ class Client(Sending[Pending[Any]]):
 
     Every method raises, before anything is sent: :class:`InvalidRequest` for a wrong
     argument, :class:`NotSent` when no link can take the request now,
-    :class:`KeyClosed`, and :class:`WrongThread` when called from another thread than the
-    loop's. Awaited requests raise :class:`Rejected` or :class:`OutcomeUnknown`; cancels that
+    :class:`KeyClosed`, and :class:`WrongThread` when called from another thread, or another
+    event loop. Awaited requests raise :class:`Rejected` or :class:`OutcomeUnknown`; cancels that
     waited for a connection may also end as :class:`NotSent`.
     """
 
@@ -174,7 +176,9 @@ class Client(Sending[Pending[Any]]):
         timed = self._timed
         if timed:
             began = monotonic()
-        if get_ident() == self._thread and link is not None and link.ready:
+        if _get_running_loop() is not self._loop:
+            self._check_thread()
+        if link is not None and link.ready:
             pending = self._session.take()
             frame = self.signer.cancel_order_frame(
                 symbol, order_id, client_order_id, timestamp, expiry_window, pending.number
@@ -189,7 +193,6 @@ class Client(Sending[Pending[Any]]):
                 pending.order = order_id if client_order_id is None else str(client_order_id)
                 return pending
         else:
-            self._check_thread()
             reason = self._links.why_not_ready()
         return self._cancel_later(
             reason,
@@ -399,6 +402,10 @@ class Client(Sending[Pending[Any]]):
     def _check_thread(self) -> None:
         if get_ident() != self._thread:
             raise WrongThread("the client belongs to the thread of its event loop (use call_soon_threadsafe)")
+        if _get_running_loop() not in (self._loop, None):
+            raise WrongThread("the client belongs to another event loop than the one that runs")
+        if self._loop.is_closed():  # no reply would be read
+            raise NotSent("the event loop was closed")
 
     def _cancel(
         self,
@@ -445,8 +452,9 @@ class Client(Sending[Pending[Any]]):
     def _fire(self, armed: Armed[Pending[Any]]) -> Pending[Any]:
         # As in cancel_order_nowait.
         link = self._links.use
-        if get_ident() != self._thread or link is None or not link.ready:
+        if _get_running_loop() is not self._loop:
             self._check_thread()
+        if link is None or not link.ready:
             return self._cancel(partial(self._frame_of, armed), "cancel_order", order=armed.order)
         began = monotonic() if self._timed else 0.0
         size = armed._take()
@@ -497,12 +505,14 @@ class Client(Sending[Pending[Any]]):
         if self._stall.goes_on(now, self._tick_due, self._links.all()):
             self._tick_in(_MOMENT)
             return
-        self._advice.look()
-        self._session.tick(now)
-        self._links.tick(now)
-        self._news.tick(now)
-        self._send_parked()
-        self._schedule_tick()
+        try:
+            self._advice.look()
+            self._session.tick(now)
+            self._links.tick(now)
+            self._news.tick(now)
+            self._send_parked()
+        finally:  # a logging handler may raise
+            self._schedule_tick()
 
     def _schedule_tick(self) -> None:
         """The next tick, not later than whatever is due first."""
@@ -623,7 +633,8 @@ class Client(Sending[Pending[Any]]):
                 timer.cancel()
         self._close_armed()
         for task in self._openings:
-            task.cancel()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                task.cancel()
         self._links.close(reason, monotonic())
 
     def _abort(self, reason: str) -> None:

@@ -187,8 +187,10 @@ class Link(asyncio.BufferedProtocol):
         self._failure = self._failure or reason
         self.ready = False
         if self._transport is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
+            try:
                 self._transport.abort()
+            except RuntimeError:  # the loop is closed, and whoever has the client keeps the socket open
+                self._shut()
 
     async def aborted(self, reason: str) -> None:
         """Drop the connection, and wait until its socket is closed."""

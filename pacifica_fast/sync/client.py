@@ -16,13 +16,13 @@ from functools import partial
 from threading import TIMEOUT_MAX, Event, Lock, get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import Any, Generic, NoReturn, TypeVar, Unpack, overload
 from uuid import UUID
 
 from pacifica_fast import session
 from pacifica_fast.armed import Armed
 from pacifica_fast.endpoint import MAINNET_WS, TESTNET_WS, Endpoint, Settings, check_signer
-from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent
+from pacifica_fast.errors import ConnectionFailed, InvalidRequest, NotSent, OutcomeUnknown, PacificaError
 from pacifica_fast.links import ConnectionEvent, Links, LinkState
 from pacifica_fast.orders import TRACK_TIMEOUT, OrderTracker
 from pacifica_fast.replies import Ack, BatchAck, CancelAck, CancelAllAck
@@ -56,10 +56,14 @@ class Pending(session.Pending, Generic[A]):
 
         Raises the error the request ended with: :class:`Rejected`, :class:`OutcomeUnknown`,
         or :class:`NotSent`. ``TimeoutError`` and ``KeyboardInterrupt`` end the waiting and do not
-        touch the request: without ``timeout``, the client's own ends it as :class:`OutcomeUnknown`.
+        touch the request: without ``timeout``, the client's own ends it as :class:`OutcomeUnknown`. Nor
+        does the error of a cancel in a signal handler, for which :class:`OutcomeUnknown` is raised here.
         """
         if self._outcome is None:
-            self._wait(timeout)
+            try:
+                self._wait(timeout)
+            except PacificaError as error:
+                _raise_own(error, self)
         ack: A = self.outcome()
         return ack
 
@@ -83,6 +87,13 @@ class Pending(session.Pending, Generic[A]):
         while waiters:
             with suppress(IndexError):  # it has gone by itself
                 waiters.pop().release()
+
+
+def _raise_own(error: PacificaError, pending: Pending[Any]) -> NoReturn:
+    """Of a request that was sent: the error of another, of a signal handler's cancel, says nothing of it."""
+    if error is pending._outcome or isinstance(error, OutcomeUnknown):
+        raise error
+    raise OutcomeUnknown("interrupted after it was sent", pending.id) from error
 
 
 class Client(Sending[Pending[Any]]):
@@ -268,10 +279,16 @@ class Client(Sending[Pending[Any]]):
         try:
             with self._turn():
                 self._link_for(operation).put(frame, pending)
-        except BaseException:
+            return pending.result()
+        except PacificaError as error:
+            if pending.sent_at:
+                _raise_own(error, pending)
             self._session.unbook(pending)
             raise
-        return pending.result()
+        except BaseException:
+            if not pending.sent_at:
+                self._session.unbook(pending)
+            raise
 
     # The connection.
 
@@ -421,30 +438,35 @@ class Client(Sending[Pending[Any]]):
             except IndexError:
                 turn.wait(me)
         try:
-            turn.owner = me
-            if turn.wanted:
-                turn.wanted = False
-            link = self._links.use
-            if link is None or not link.ready:
-                raise NotSent(self._links.why_not_ready())
-            if armed is not None:
-                began = monotonic() if self._timed else 0.0
-                size = armed._take()
-                pending, armed._pending = armed._pending, None
-                if size >= 0:
-                    frame = self._store.view[:size]
-                else:
-                    pending = None
-                if began and pending is not None:
-                    pending.began, pending.built = began, monotonic()
-            if pending is None:
-                return None
-            link.put(frame, pending)
-            if armed is not None:
-                self._fired.append(armed)
-        finally:
-            turn.owner = 0
-            free.append(None)
+            try:
+                turn.owner = me
+                if turn.wanted:
+                    turn.wanted = False
+                link = self._links.use
+                if link is None or not link.ready:
+                    raise NotSent(self._links.why_not_ready())
+                if armed is not None:
+                    began = monotonic() if self._timed else 0.0
+                    size = armed._take()
+                    pending, armed._pending = armed._pending, None
+                    if size >= 0:
+                        frame = self._store.view[:size]
+                    else:
+                        pending = None
+                    if began and pending is not None:
+                        pending.began, pending.built = began, monotonic()
+                if pending is None:
+                    return None
+                link.put(frame, pending)
+                if armed is not None:
+                    self._fired.append(armed)
+            finally:
+                turn.owner = 0
+                free.append(None)
+        except NotSent as error:
+            if pending is not None and pending.sent_at:
+                _raise_own(error, pending)
+            raise
         return pending
 
     # Armed cancels; see Arming.
@@ -466,6 +488,7 @@ class Client(Sending[Pending[Any]]):
         return pending
 
     def _fire_many(self, cancels: list[Armed[Pending[Any]]]) -> list[Pending[Any]]:
+        pendings: list[Pending[Any]] = []
         try:
             self._ready_link()
             with eager_switching():
@@ -473,6 +496,8 @@ class Client(Sending[Pending[Any]]):
                 with self._turn():
                     self._put_many(self._ready_link(), frames, pendings, starts)
         except NotSent as error:
+            if pendings and pendings[0].sent_at:
+                _raise_own(error, pendings[0])
             return self._fire_later(str(error), cancels)
         return pendings
 

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -290,6 +291,28 @@ async def test_pull(exchange: MockExchange, signer: Signer) -> None:
         assert [ack.order_id for ack in acks] == [one.order_id for one in armed]
         assert exchange.orders(signer.account) == []
         assert client.pull([]) == []
+
+
+async def test_a_cancel_that_is_disarmed_in_the_middle_of_a_pull(
+    exchange: MockExchange, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the tracker's thread, say: its frame is made already, and must not go out beside a fresh one."""
+    async with to(exchange, signer) as client:
+        armed = arm_orders(client, exchange, 3)
+        fire_many = client._store.fire_many
+
+        def fire_and_disarm(handles: Any) -> Any:
+            out = fire_many(handles)
+            armed[1]._pending = None
+            return out
+
+        store = SimpleNamespace(fire_many=fire_and_disarm, close=client._store.close)
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "_store", store)
+            pendings = client.pull(armed)
+        acks = await asyncio.gather(*pendings)
+        assert [ack.order_id for ack in acks] == [one.order_id for one in armed]
+        assert len(exchange.requests) == 3
 
 
 def counted_writes(client: Client) -> list[int]:

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -253,6 +255,160 @@ async def test_another_thread_is_refused(exchange: MockExchange, signer: Signer)
         with pytest.raises(Rejected):
             await client.cancel_order("BTC", order_id=1)
     assert len(exchange.requests) == 2
+
+
+def test_another_event_loop_of_the_thread_is_refused_before_anything_is_sent(signer: Signer) -> None:
+    """An order that is sent, and then raises, would be sent again."""
+    with MockExchange().in_thread() as exchange, asyncio.Runner() as own, asyncio.Runner() as other:
+        client = own.run(_connected(exchange, signer))
+        armed = client.arm("BTC", order_id=1)
+
+        async def nowait(call: Callable[[], object]) -> None:
+            call()
+
+        for attempt in (
+            client.request("create_order", {"symbol": "BTC"}),
+            client.cancel_order("BTC", order_id=1),
+            client.cancel_all_orders(),
+            client.batch_cancel([("BTC", 1)]),
+            nowait(lambda: client.cancel_order_nowait("BTC", order_id=1)),
+            nowait(armed.fire),
+            nowait(lambda: client.pull([armed])),
+        ):
+            with pytest.raises(WrongThread, match="another event loop"):
+                other.run(attempt)
+        assert armed.armed
+        pending = client.cancel_order_nowait("BTC", order_id=1)  # while no loop runs it may be called
+        fired = armed.fire()
+
+        async def rejected() -> None:
+            for one in (pending, fired):
+                with pytest.raises(Rejected):
+                    await one
+            await client.close()
+
+        own.run(rejected())
+        assert len(exchange.requests) == 2
+
+
+async def _connected(exchange: MockExchange, signer: Signer) -> Client:
+    return await to(exchange, signer)
+
+
+CLOSED_LOOP = """
+import asyncio
+from pacifica_fast import Keypair, NotSent, OutcomeUnknown, Signer
+from pacifica_fast.asyncio import connect
+from pacifica_fast.mock_exchange import MockExchange
+
+async def opened():
+    return await connect(Signer(Keypair.generate()), url=exchange.url)
+
+async def wait(pending):
+    await pending
+
+with MockExchange().in_thread() as exchange:
+    exchange.faults.drop_replies(3)
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(opened())
+    pendings = [client.cancel_order_nowait("BTC", order_id=number) for number in range(3)]
+    waiting = [loop.create_task(wait(pending)) for pending in pendings]
+    loop.run_until_complete(asyncio.sleep(0.1))
+    loop.close()
+    try:
+        client.cancel_order_nowait("BTC", order_id=4)
+    except NotSent as error:
+        assert str(error) == "the event loop was closed", error
+    else:
+        raise AssertionError("sent")
+    assert len(exchange.requests) == 3
+    client._stop("the event loop was closed")
+    client._abort("the event loop was closed")
+    assert all(isinstance(pending._outcome, OutcomeUnknown) for pending in pendings), pendings
+"""
+
+
+def test_a_loop_that_was_closed_under_an_open_client() -> None:
+    """``run_until_complete`` and ``close``, without the courtesies of ``asyncio.run``, which warns of it."""
+    run = [sys.executable, "-W", "ignore", "-c", CLOSED_LOOP]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class RaisesOnce(logging.Handler):
+    """A logging handler of the user's, with a fault."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raised = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.raised:
+            self.raised += 1
+            raise OSError("the disk is full")
+
+
+@contextlib.contextmanager
+def a_log_that_raises_once(name: str) -> Iterator[RaisesOnce]:
+    handler = RaisesOnce()
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+
+
+async def test_a_log_that_raises_does_not_end_reconnecting(exchange: MockExchange, signer: Signer) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    async with to(exchange, signer, backoff=0.01) as client:
+        with a_log_that_raises_once("pacifica_fast") as log:
+            exchange.faults.disconnect()
+            while client.connected or not log.raised:
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while not client.connected:
+                await asyncio.sleep(0.01)
+
+
+async def test_what_raises_in_a_tick_does_not_end_time(
+    exchange: MockExchange, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    async with to(exchange, signer, timeout=0.1) as client:
+        exchange.faults.drop_replies()
+        tick, fault = client._news.tick, OSError("once")
+
+        def tick_and_raise(now: float) -> None:
+            monkeypatch.setattr(client._news, "tick", tick)
+            raise fault
+
+        monkeypatch.setattr(client._news, "tick", tick_and_raise)
+        with pytest.raises(OutcomeUnknown, match="no reply"):
+            await client.cancel_order("BTC", order_id=1)
+        assert told == [fault]
+
+
+async def test_a_hook_that_raises_what_is_no_exception_costs_no_link(
+    exchange: MockExchange, signer: Signer
+) -> None:
+    """``future.result()`` of one that was cancelled raises that."""
+    told: list[Any] = []
+
+    def hook(pending: Any, outcome: Any) -> None:
+        told.append(pending)
+        raise asyncio.CancelledError
+
+    async with to(exchange, signer, timeout=0.05, on_late_reply=hook) as client:
+        exchange.faults.delay_replies(0.2)
+        with pytest.raises(OutcomeUnknown):
+            await client.cancel_order("BTC", order_id=1)
+        while not told:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        assert client.connected
+        assert client._links.reconnects == 0
 
 
 @pytest.mark.parametrize(

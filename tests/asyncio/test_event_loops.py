@@ -107,7 +107,7 @@ def test_the_cancel_is_on_the_wire_before_the_loop_runs_again(
 def test_what_was_not_sent_never_arrives(peer: Peer, run: Callable[[Any], Any], max_unsent: int) -> None:
     """uvloop goes on writing what it has after abort(), and the peer reads all the while."""
 
-    async def main() -> list[Pending]:
+    async def main() -> list[Pending[Any]]:
         signer = Signer(Keypair.from_seed(bytes(32)))
         async with connect(signer, url=peer.url, reconnect_attempts=0, max_unsent=max_unsent) as client:
             own = transport_of(client).get_extra_info("socket")
@@ -120,7 +120,7 @@ def test_what_was_not_sent_never_arrives(peer: Peer, run: Callable[[Any], Any], 
             await asyncio.to_thread(arriving.join)
             return pendings
 
-    async def ended(pending: Pending) -> None:
+    async def ended(pending: Pending[Any]) -> None:
         with contextlib.suppress(PacificaError):
             await pending
 

@@ -45,6 +45,7 @@ from pacifica_fast.links import LinkState
 from pacifica_fast.mock_exchange import MockExchange
 from pacifica_fast.replies import BatchAck, CancelAck, CancelAllAck
 from pacifica_fast.sync import Client, Pending, connect, reader
+from pacifica_fast.sync.link import Link
 
 ORDER = {
     "symbol": "BTC",
@@ -718,6 +719,63 @@ def test_what_a_signal_handler_lets_pass_is_not_taken_for_not_sent(signer: Signe
         sync_link_of(client)._send = send
         with pytest.raises(NotSent, match="interrupted while sending"):
             client.cancel_order_nowait("BTC", order_id=order.order_id)
+
+
+ORDER = {"symbol": "BTC", "price": "1", "amount": "1", "side": "bid", "tif": "ALO", "reduce_only": False}
+
+# Each sends one request that the exchange has before the signal comes.
+SENT: dict[str, Callable[[Client], object]] = {
+    "request": lambda client: client.request("create_order", ORDER),
+    "cancel": lambda client: client.cancel_order_nowait("BTC", order_id=1),
+    "cancel all": lambda client: client.cancel_all_orders(),
+    "fire": lambda client: client.arm("BTC", order_id=1).fire(),
+    "pull": lambda client: client.pull([client.arm("BTC", order_id=1)]),
+}
+
+
+@pytest.mark.parametrize("on_disconnect", ["fail", "retry"])
+@pytest.mark.parametrize("what", SENT)
+def test_what_a_signal_handler_raises_right_after_sending_is_not_the_fate(
+    signer: Signer, what: str, on_disconnect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own cancel was not sent; the request that it came behind was."""
+    with MockExchange().in_thread() as exchange, to(exchange, signer, on_disconnect=on_disconnect) as client:
+
+        def put_and_be_interrupted(self: Link, *arguments: Any) -> Any:
+            monkeypatch.undo()
+            out = getattr(self, name)(*arguments)
+            signal.raise_signal(signal.SIGUSR1)
+            return out
+
+        def handler() -> None:
+            raise NotSent("not connected")
+
+        name = "put_many" if what == "pull" else "put"
+        monkeypatch.setattr(Link, name, put_and_be_interrupted)
+        with on_signal(handler), pytest.raises(OutcomeUnknown, match="interrupted after it was sent"):
+            SENT[what](client)
+        until(lambda: len(exchange.requests) == 1)
+        until(lambda: client._session.in_flight_count == 0)
+        assert len(exchange.requests) == 1
+
+
+def test_what_a_signal_handler_raises_while_waiting_is_not_the_fate(signer: Signer) -> None:
+    def handler() -> None:
+        raise NotSent("not connected")
+
+    with MockExchange().in_thread() as exchange, to(exchange, signer) as client:
+        exchange.faults.delay_replies(0.3)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+        with on_signal(handler):
+            timer.start()
+            with pytest.raises(OutcomeUnknown, match="interrupted after it was sent") as caught:
+                client.request("create_order", ORDER)
+            timer.join()
+        assert isinstance(caught.value.__cause__, OutcomeUnknown | NotSent)
+        until(lambda: client._session.in_flight_count == 0)
+        pending = client.cancel_order_nowait("BTC", order_id=1)
+        with pytest.raises(Rejected):  # its own error is
+            pending.result()
 
 
 def test_the_number_of_a_closed_descriptor_is_never_used(exchange: MockExchange, signer: Signer) -> None:
