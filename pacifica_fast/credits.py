@@ -4,7 +4,8 @@
 Replies carry ``rl`` (docs.pacifica.fi, rate limits; here in credits, a tenth of the wire's values). A
 cancel costs 0.5 credits, everything else 1, a failed request as much as any; a batch is booked as 1, as
 ccxt does, because no page tells. The window is documented as 60 s and rolling; ``rl`` has one moment at
-which it is refreshed, and until then nothing is expected to come back (INFERRED).
+which it is refreshed, and until then nothing is expected to come back (INFERRED). What was sent and has no
+reply, or one without ``rl``, is taken to be spent until a reply tells better.
 
 Cancels are never refused here. No I/O, no clock: times are a driver's monotonic seconds.
 """
@@ -21,10 +22,11 @@ from dataclasses import dataclass
 from pacifica_fast.errors import CreditsReserved
 from pacifica_fast.replies import Credits
 
-__all__ = ["CANCEL_COST", "Books", "Budget", "CreditState", "cost_of", "is_cancel", "shared_budget"]
+__all__ = ["CANCEL_COST", "WINDOW", "Books", "Budget", "CreditState", "cost_of", "is_cancel", "shared_budget"]
 
 CANCEL_COST = 0.5
 COST = 1.0
+WINDOW = 60.0  # s; docs.pacifica.fi, rate limits
 
 _UNKNOWN_WAIT = 1.0  # s; after a 429 that does not tell how long
 _CANCELS = ("cancel_order", "cancel_all_orders", "cancel_stop_order", "cancel_twap_order")
@@ -90,8 +92,9 @@ class Budget:
         self._stamp = -1
         self._blocked_until = 0.0
         self._outstanding = 0.0
+        self._told_of = 0.0  # of the outstanding, what the last word of the exchange has in it
         self._per_cancel: float | None = None
-        self._last_was_cancel = False
+        self._cancel_told: float | None = None  # what was left, if the last reply was to a cancel
         self._allowance: float | None = None
         self._allowance_wait: float | None = None
 
@@ -103,19 +106,29 @@ class Budget:
             if self._allowance is not None:
                 self._allowance -= cost
 
-    def settled(self, cost: float) -> None:
-        """That has ended; a reply to it has been taken by :meth:`replied` before."""
+    def settled(self, cost: float, now: float) -> None:
+        """That has ended, and :meth:`replied` was told before if there was anything to tell.
+
+        What no reply told of is spent as well: a lost link gives no credits back.
+        """
         with self._lock:
+            told = min(cost, self._told_of)
+            self._told_of -= told
             self._outstanding = max(0.0, self._outstanding - cost)
+            if told < cost and self._remaining is not None and self._quota is not None:
+                if now >= self._refresh_at:  # nobody has told of this window
+                    self._remaining, self._refresh_at, self._stamp = self._quota, now + WINDOW, -1
+                self._remaining = max(0.0, self._remaining - (cost - told))
 
     def replied(
         self, told: Credits, now: float, stamp: int | None = None, operation: str = "cancel_order"
     ) -> None:
-        """A reply told what is left. ``stamp`` is its ``t``: one that was overtaken is no news."""
+        """A reply told what is left. ``stamp`` is its ``t``: one overtaken, in its window, is no news."""
         with self._lock:
+            self._told_of = min(self._outstanding, self._told_of + cost_of(operation))
             same_window = now < self._refresh_at
             if stamp is not None:
-                if stamp < self._stamp:
+                if stamp < self._stamp and same_window:
                     return
                 if stamp == self._stamp and same_window and self._remaining is not None:
                     told = Credits(min(told.remaining, self._remaining), told.quota, told.refresh)
@@ -207,11 +220,11 @@ class Budget:
 
     def _observe(self, told: Credits, operation: str, same_window: bool) -> None:
         cancel = is_cancel(operation)
-        if cancel and self._last_was_cancel and same_window and self._remaining is not None:
-            cost = self._remaining - told.remaining
+        if cancel and self._cancel_told is not None and same_window:
+            cost = self._cancel_told - told.remaining
             if cost > 0 and (self._per_cancel is None or cost < self._per_cancel):
                 self._per_cancel = cost
-        self._last_was_cancel = cancel
+        self._cancel_told = told.remaining if cancel else None
 
 
 _shared: weakref.WeakValueDictionary[tuple[str, int, str], Budget] = weakref.WeakValueDictionary()

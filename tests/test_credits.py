@@ -7,14 +7,17 @@ import gc
 import os
 import pickle
 import threading
+from contextlib import suppress
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacifica_fast.credits import Budget, cost_of, is_cancel, shared_budget
+from pacifica_fast.credits import WINDOW, Budget, cost_of, is_cancel, shared_budget
 from pacifica_fast.errors import CreditsReserved, NotSent
 from pacifica_fast.replies import Credits
+from pacifica_fast.session import Lane, Pending, Session
 
 
 def told(remaining: float, quota: float = 125.0, refresh: float = 30.0) -> Credits:
@@ -35,8 +38,8 @@ def test_what_is_not_answered_yet_counts() -> None:
     budget.spent(1.0)
     budget.spent(0.5)
     assert budget.available(0.0) == 98.5
-    budget.replied(told(99.0), 0.1, 1001)
-    budget.settled(1.0)
+    budget.replied(told(99.0), 0.1, 1001, "create_order")
+    budget.settled(1.0, 0.1)
     assert budget.available(0.1) == 98.5
     budget.elsewhere = 10.0
     assert budget.available(0.1) == 88.5
@@ -51,6 +54,89 @@ def test_a_reply_that_was_overtaken_is_no_news() -> None:
     budget.replied(told(89.0), 0.0, 1005)  # of the same millisecond: the less counts
     budget.replied(told(89.5), 0.0, 1005)
     assert budget.available(0.0) == 89.0
+
+
+def test_a_stamp_that_went_astray_counts_for_one_window() -> None:
+    budget = Budget()
+    budget.replied(told(90.0, refresh=30.0), 0.0, 10**15)
+    budget.replied(told(3.0, refresh=1.0), 29.0, 1000)
+    assert budget.available(29.0) == 90.0
+    budget.replied(told(2.0, refresh=60.0), 30.0, 1001)
+    assert budget.available(30.0) == 2.0
+
+
+def test_what_ended_without_a_reply_that_told_was_spent() -> None:
+    budget = Budget(reserve=10.0)
+    budget.replied(told(13.0, refresh=30.0), 0.0, 1000)
+    budget.book(1.0, 1.0)
+    budget.settled(1.0, 1.1)  # its link was lost, or its reply had no rl
+    assert budget.available(1.1) == 12.0
+    budget.spent(1.0)  # two copies of a cancel
+    budget.replied(told(11.5, refresh=29.0), 1.2, 1001)  # of the first
+    budget.settled(1.0, 1.2)
+    assert budget.available(1.2) == 11.0
+    budget.book(1.0, 1.3)
+    budget.settled(1.0, 1.4)
+    with pytest.raises(CreditsReserved):
+        budget.book(1.0, 1.5)
+
+
+def test_in_a_window_of_which_nobody_has_told_it_was_spent_too() -> None:
+    budget = Budget(reserve=10.0)
+    budget.replied(told(20.0, refresh=30.0), 0.0, 1000)
+    for ordered in range(115):
+        budget.book(1.0, 30.0)
+        budget.settled(1.0, 30.0)
+        assert budget.available(30.0) == 124.0 - ordered
+    with pytest.raises(CreditsReserved) as caught:
+        budget.book(1.0, 31.0)
+    assert caught.value.wait == WINDOW - 1.0
+    budget.replied(told(50.0, refresh=29.0), 31.0, 999)
+    assert budget.available(31.0) == 50.0
+
+
+def test_a_link_that_is_lost_again_and_again_does_not_eat_the_reserve() -> None:
+    session: Session[Pending] = Session(Pending, timeout=5.0, budget=Budget(reserve=10.0))
+    session.budget.replied(told(30.0), 0.0, 1)
+    ordered = 0
+    for _ in range(3):
+        lane = session.open_lane(0.0)
+        with suppress(CreditsReserved):
+            while True:
+                order(session, lane)
+                ordered += 1
+        session.lost(lane, "connection lost", 0.0)
+    assert ordered == 20
+    assert session.budget.books().outstanding == 0.0
+
+
+def test_replies_that_do_not_tell_credits_give_none_back() -> None:
+    session: Session[Pending] = Session(Pending, timeout=5.0, budget=Budget(reserve=10.0))
+    session.budget.replied(told(30.0), 0.0, 1)
+    lane = session.open_lane(0.0)
+    for _ in range(20):
+        pending = order(session, lane)
+        session.receive(lane, orjson.dumps({"id": pending.id, "code": 200, "data": {}}), 0.0)
+    with pytest.raises(CreditsReserved):
+        order(session, lane)
+
+
+def test_what_was_not_sent_is_there_again() -> None:
+    session: Session[Pending] = Session(Pending, timeout=5.0, budget=Budget())
+    session.budget.replied(told(30.0), 0.0, 1)
+    lane = session.open_lane(0.0)
+    pending = order(session, lane)
+    lane.unsent([pending], "the kernel took nothing", 0.0)
+    assert session.budget.available(0.0) == 30.0
+    assert session.budget.spent_total == 0.0
+
+
+def order(session: Session[Pending], lane: Lane[Pending]) -> Pending:
+    pending = session.take()
+    pending.operation = "create_order"
+    session.book(pending, 0.0)
+    lane.sent(pending, 0.0)
+    return pending
 
 
 def test_all_comes_back_when_it_is_due() -> None:
@@ -149,7 +235,7 @@ def test_a_fork_in_the_middle() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-events = st.sampled_from(["cancel", "other", "answer", "window"])
+events = st.sampled_from(["cancel", "cancel", "other", "other", "answer", "answer", "link lost", "window"])
 
 
 @given(st.lists(st.tuples(events, st.integers(0, 5)), max_size=60))
@@ -174,8 +260,11 @@ def test_it_never_says_more_than_there_is(events: list[tuple[str, int]]) -> None
             in_flight.append((cost, Credits(left, quota, refresh_at - now), stamp))
         elif event == "answer" and in_flight:
             cost, credits_then, at = in_flight.pop(pick % len(in_flight))
-            budget.replied(credits_then, now, at)
-            budget.settled(cost)
+            budget.replied(credits_then, now, at, "cancel_order" if cost == 0.5 else "create_order")
+            budget.settled(cost, now)
+        elif event == "link lost":
+            while in_flight:
+                budget.settled(in_flight.pop()[0], now)
         elif event == "window" and not in_flight:
             now, refresh_at, left = refresh_at, refresh_at + 60.0, quota
         available = budget.available(now)
