@@ -34,7 +34,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from pacifica_fast.credits import Books, Budget
+from pacifica_fast.credits import WINDOW, Books, Budget
 from pacifica_fast.errors import InvalidRequest
 
 try:
@@ -49,7 +49,6 @@ __all__ = ["RedisShare"]
 
 logger: logging.Logger = logging.getLogger("pacifica_fast.credits")
 
-WINDOW: Final = 60.0  # s; docs.pacifica.fi, rate limits
 BACKOFF_MAX: Final = 1.0  # s between two attempts to reach a Redis that is gone
 _NEW_WINDOW: Final = 1.5  # s; ``rl`` tells whole seconds, so one moment is told up to a second apart
 _COST: Final = 1.0  # credits; what the least of a part is good for
@@ -60,7 +59,8 @@ _GROUP_MAX: Final = 128
 # A call that was overtaken (left in a socket while Redis stood still) changes nothing. When nobody has been
 # heard of for a while, Redis was gone, or this is the beginning: each bot then tells how many they were,
 # until all have had time to come back. So long nobody who knew the group before ("joined" is its "born" as
-# it first was) gets more than it has: the others hold parts that are not in the hash yet.
+# it first was) gets more than it has: the others hold parts that are not in the hash yet. A moment that lies
+# ahead was noted before the clock was set back: it counts as now, and gets old from now on.
 _SCRIPT: Final = """
 local LOST, SETTLING, KEPT = 10000, 3000, 120000
 local key, me = KEYS[1], ARGV[1]
@@ -74,6 +74,7 @@ local function numbers(text)
   for word in string.gmatch(text, '%S+') do found[#found + 1] = tonumber(word) end
   return found
 end
+local function past(moment) return math.min(moment, now) end
 local function exact(number) return string.format('%.17g', number) end
 local function put(field, values)
   for i, value in ipairs(values) do values[i] = exact(value) end
@@ -85,19 +86,20 @@ local fields = redis.call('HGETALL', key)
 for i = 1, #fields, 2 do
   local field, values = fields[i], numbers(fields[i + 1])
   if field == 'born' then
-    born = values[1]
+    born = past(values[1])
   elseif field == 'told' then
     told = values
   elseif field == me then
     if call <= values[2] then return {} end
-    heard = math.max(heard, values[1])
+    heard = math.max(heard, past(values[1]))
   elseif now - values[1] > LOST then
     redis.call('HDEL', key, field)
   else
     count = count + 1
-    heard = math.max(heard, values[1])
+    heard = math.max(heard, past(values[1]))
     claimed = claimed + values[3] + values[4]
     underway = underway + values[4]
+    if values[1] > now then put(field, {now, values[2], values[3], values[4]}) end
   end
 end
 if now - heard > LOST then born = now end
@@ -111,6 +113,7 @@ if ARGV[8] then
     told = {stamp, remaining, tonumber(ARGV[10]), now + tonumber(ARGV[11])}
   elseif stamp == told[1] then
     told[2] = math.min(told[2], remaining)
+    told[4] = math.min(told[4], now + tonumber(ARGV[11]))
   end
   put('told', {unpack(told)})
 end

@@ -254,7 +254,7 @@ def test_threads_that_order_as_much_as_they_may(
                 failures.append(f"an order left {credits_then.remaining}")
             time.sleep(0)  # replies overtake each other
             budget.replied(credits_then, time.monotonic(), stamp, "create_order")
-            budget.settled(1.0)
+            budget.settled(1.0, time.monotonic())
 
     budgets = [Budget(100.0) for _ in range(8)]
     for budget in budgets:
@@ -305,7 +305,7 @@ class Walker:
         if self.flying:
             operation, cost, (credits_then, stamp) = self.flying.pop(which % len(self.flying))
             self.budget.replied(credits_then, time.monotonic(), stamp, operation)
-            self.budget.settled(cost)
+            self.budget.settled(cost, time.monotonic())
 
     def ask(self, between: Callable[[], None] = lambda: None) -> None:
         """One turn; something may happen before the answer is here."""
@@ -430,6 +430,57 @@ def test_a_call_that_was_overtaken_changes_nothing(walking: tuple[Server, Redis]
         bot.share._leave()
 
 
+class Clocked:
+    """The script, under a clock that may be set; all bots know a quota of 125 and keep 10."""
+
+    SCRIPT = credits_redis._SCRIPT.replace("redis.call('TIME')", "{redis.call('GET', 'clock'), 0}")
+    assert SCRIPT != credits_redis._SCRIPT
+
+    def __init__(self, redis: Redis) -> None:
+        redis.flushall()
+        self.redis = redis
+        self.script = redis.register_script(self.SCRIPT)
+        self.calls = 0
+
+    def ask(
+        self, at: float, bot: str, held: float, left: float, rest: float, stamp: int = 1
+    ) -> credits_redis._Answer:
+        self.redis.set("clock", at)
+        self.calls += 1
+        args: list[str | float] = [bot, self.calls, held, 0, 10, 1, 0, stamp, left, 125, int(rest * 1000)]
+        return credits_redis._Answer(*map(float, self.script(keys=[KEY], args=args)))
+
+
+HOUR = 3600
+
+
+def test_a_clock_set_back_does_not_make_the_window_longer(walking: tuple[Server, Redis]) -> None:
+    clocked = Clocked(walking[1])
+    clocked.ask(1_000_000, "one", 0.0, left=12.0, rest=55.0)
+    answer = clocked.ask(1_000_005 - HOUR, "one", 2.0, left=12.0, rest=50.0)
+    assert (answer.left, answer.rest) == (12.0, 50_000.0)
+    answer = clocked.ask(1_000_060 - HOUR, "two", 0.0, left=20.0, rest=-5.0, stamp=0)
+    assert answer.left == 125.0  # whoever asks
+
+
+def test_a_clock_set_back_keeps_no_dead_bot_alive(walking: tuple[Server, Redis]) -> None:
+    clocked = Clocked(walking[1])
+    for at in (1_000_000, 1_000_004):
+        for bot in ("dead", "other"):
+            answer = clocked.ask(at, bot, 0.0, left=110.0, rest=55.0)
+    assert answer.bots == 2
+    for later in range(5, 20):
+        answer = clocked.ask(1_000_000 - HOUR + later, "other", 50.0, left=110.0, rest=50.0)
+    assert (answer.bots, answer.grant) == (1, 50.0)
+
+
+def test_a_clock_set_back_is_a_beginning_that_passes(walking: tuple[Server, Redis]) -> None:
+    clocked = Clocked(walking[1])
+    clocked.ask(1_000_000, "one", 0.0, left=110.0, rest=55.0)
+    born = [clocked.ask(1_000_000 - HOUR + later, "one", 0.0, 110.0, 55.0).born for later in range(5)]
+    assert born == [(1_000_000 - HOUR) * 1000] * 5
+
+
 def test_all_comes_back_when_it_is_due(server: Server, redis: Redis) -> None:
     """Both know that 20 are left, for 0.2 s."""
     one, other = Budget(10.0), Budget(10.0)
@@ -440,8 +491,8 @@ def test_all_comes_back_when_it_is_due(server: Server, redis: Redis) -> None:
         one.replied(told(20.0, refresh=0.2), time.monotonic(), 1)
         until(lambda: part(one) == part(other) == 57.5)
         other.book(57.0, time.monotonic())
+        other.settled(57.0, time.monotonic())
         other.replied(told(68.0, refresh=3600.0), time.monotonic(), 2)
-        other.settled(57.0)
         until(lambda: part(one) == part(other) == 29.0)
 
 
@@ -459,11 +510,11 @@ def test_alone_it_takes_its_part_once_in_a_window() -> None:
     assert turn(0.0) == 50.0  # it takes itself for one of two
     budget.spent(20.0)
     assert turn(29.0) == 30.0
-    budget.settled(20.0)
+    budget.settled(20.0, 29.0)
     assert turn(31.0) == 60.0  # of a whole quota
     budget.book(10.0, 40.0)
+    budget.settled(10.0, 40.0)
     budget.replied(told(115.0, refresh=60.0), 40.0, 2)
-    budget.settled(10.0)
     assert turn(41.0) == 50.0  # the reply tells when the window ends, but it is the same
     assert turn(99.0) == 50.0
     assert turn(100.0) == 60.0
