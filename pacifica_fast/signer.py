@@ -518,7 +518,14 @@ class Signer:
         request_id: str | UUID | None = None,
         number: int = 0,
     ) -> Request:
-        """The finished request of any operation, ``data`` being its payload as for :meth:`sign`."""
+        """The finished request of any operation, ``data`` being its payload as for :meth:`sign`.
+
+        But ``batch_orders``, whose actions are signed one by one: see :meth:`batch_cancel`.
+        """
+        if operation == "batch_orders":
+            raise InvalidRequest(
+                "operation: the actions of batch_orders are signed one by one (use batch_cancel)"
+            )
         template, name, payload, when = self._operation(
             "operation", operation, data, timestamp, expiry_window
         )
