@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
-from pacifica_fast import Keypair, Signer, _doctor_machine, _doctor_process, _sodium, b58encode, cli, doctor
+from pacifica_fast import (
+    Keypair,
+    Signer,
+    _doctor_machine,
+    _doctor_process,
+    _json,
+    _sodium,
+    b58encode,
+    cli,
+    doctor,
+)
 from pacifica_fast.doctor import Finding
 
 SEED = bytes(range(1, 33))
@@ -164,6 +174,32 @@ def test_what_is_too_old(
 
     monkeypatch.setattr(metadata, "version", other)
     assert named(name, [*_doctor_process.versions()]).status == status
+
+
+@pytest.mark.parametrize(
+    ("python", "gil", "status"),
+    [("CPython", True, "warn"), ("CPython", False, "info"), ("PyPy", True, "info")],
+)
+def test_without_orjson(monkeypatch: pytest.MonkeyPatch, python: str, gil: bool, status: str) -> None:
+    """It works: the standard library parses. Where there is an orjson, it is worth a look."""
+    monkeypatch.setattr(_json, "loads", _json.plain_loads)
+    monkeypatch.setattr(platform, "python_implementation", lambda: python)
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: gil, raising=False)
+    monkeypatch.setattr(_doctor_process, "_version", lambda name: None if name == "orjson" else "99")
+    found = named("orjson", [*_doctor_process.versions()])
+    assert (found.status, found.value) == (status, "not installed: the standard library parses")
+
+
+def test_what_uvloop_brings_is_as_measured() -> None:
+    cost = named("uvloop", [*_doctor_process.versions()]).cost
+    assert "docs/tuning.md" in cost
+    page = (Path(__file__).parent.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
+    medians = [
+        row.split("|")[2].strip() for row in page.splitlines() if row.startswith(("| asyncio |", "| uvloop "))
+    ]
+    assert len(medians) == 2
+    for median in medians:
+        assert median in cost
 
 
 # Signing.
