@@ -135,9 +135,9 @@ class CreditsReserved(NotSent):
 class ConnectionFailed(PacificaError):
     """No connection came about.
 
-    ``stage`` says how far it got: ``connect`` (name resolution and TCP), ``tls``,
-    ``upgrade`` (HTTP; ``status`` is the exchange's status code, 429 for too many
-    connections), or ``timeout``.
+    ``stage`` says how far it got: ``dns``, ``connect`` (TCP), ``tls``, ``upgrade`` (HTTP;
+    ``status`` is the exchange's status code, 429 for too many connections), ``timeout``
+    (before it was open), or ``subscribe`` (order updates did not come, see ``track``).
     """
 
     def __init__(self, stage: str, reason: str, status: int | None = None) -> None:
