@@ -33,7 +33,10 @@ MOCK_ORDERS: Final = (("BTC", "bid", "50000"), ("BTC", "ask", "150000"), ("ETH",
 def mock_ca_file(port: int) -> Path:
     """Where a mock exchange leaves its certificate authority for clients on this machine."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    try:
+        base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    except RuntimeError:
+        raise Failure("no home directory: set HOME or XDG_CACHE_HOME, or give --ca-file") from None
     return base / "pacifica-fast" / f"mock-{port}.pem"
 
 

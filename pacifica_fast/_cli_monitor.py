@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
-from pacifica_fast._cli_terminal import EXIT_FAILED, EXIT_OK, Failure, Terminal
+from pacifica_fast._cli_terminal import EXIT_FAILED, EXIT_OK, Failure, Terminal, shown
 from pacifica_fast._monitor_view import View, as_json, draw, painted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def monitor(args: argparse.Namespace, terminal: Terminal) -> int:
     except ImportError as error:
         raise Failure(str(error), EXIT_FAILED) from None
 
-    view = View(_shown(url))
+    view = View(shown(args.url))
 
     def look() -> None:
         try:
@@ -184,11 +184,6 @@ def _checked(url: str) -> SplitResult:
     if known and url.isascii() and url.isprintable() and " " not in url:
         return parts
     raise Failure("expected the URL of a bot's exporter, http://host:port/metrics")
-
-
-def _shown(url: SplitResult) -> str:
-    """Without a password."""
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
 def _fetch(url: SplitResult) -> str:

@@ -8,9 +8,20 @@ import re
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import Final
+from typing import Final, TextIO
+from urllib.parse import urlsplit
 
-__all__ = ["Failure", "Terminal", "complain", "count", "drop_stdout", "printable", "without_keys"]
+__all__ = [
+    "Failure",
+    "Terminal",
+    "complain",
+    "count",
+    "drop_stdout",
+    "on_stderr",
+    "printable",
+    "shown",
+    "without_keys",
+]
 
 EXIT_OK = 0
 EXIT_REJECTED = 1
@@ -80,18 +91,42 @@ class Terminal:
 
 
 def drop_stdout() -> None:
-    """Nobody reads stdout any more: let the interpreter's last flush go nowhere."""
-    with suppress(OSError, ValueError):  # a stdout without a descriptor flushes into no pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Nobody reads stdout any more."""
+    _drop(sys.stdout)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let the interpreter's last flush go nowhere."""
+    with suppress(OSError, ValueError):  # a stream without a descriptor flushes into no pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complain(text: str) -> None:
     """The one line on stderr."""
-    print(f"pacifica-fast: {without_keys(text)}", file=sys.stderr, flush=True)
+    on_stderr(f"pacifica-fast: {without_keys(text)}")
+
+
+def on_stderr(text: str) -> None:
+    """Print it there, if there is one: whether it can be printed must not change the exit status."""
+    if sys.stderr is None:  # closed; print() would take stdout in its place
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
 
 
 def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def shown(url: str) -> str:
+    """``url`` as it may be printed: without a password, and without a query, which may hold a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def printable(text: str, limit: int = 200) -> str:

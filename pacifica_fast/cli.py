@@ -25,12 +25,15 @@ import textwrap
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module, metadata
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from pacifica_fast import _cli_help as help_of
@@ -50,7 +53,9 @@ from pacifica_fast._cli_terminal import (
     complain,
     count,
     drop_stdout,
+    on_stderr,
     printable,
+    shown,
     without_keys,
 )
 from pacifica_fast.base58 import b58decode
@@ -70,6 +75,9 @@ NETWORKS: Final = ("mainnet", "testnet", "mock")
 KEY_ENV: Final = "PACIFICA_PRIVATE_KEY"
 MONITOR_URL: Final = "http://127.0.0.1:9464/metrics"
 BENCH_OUT: Final = "pacifica-fast-bench"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -184,7 +192,8 @@ def _cancel_all(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _report(args: argparse.Namespace, signer: Signer, operation: str) -> _Report:
-    return _Report(operation, args.network, _url(args), signer.account, signer.agent_wallet, args.symbol)
+    url = shown(_url(args))
+    return _Report(operation, args.network, url, signer.account, signer.agent_wallet, args.symbol)
 
 
 def _send(
@@ -211,7 +220,7 @@ def _send(
     except (InvalidRequest, Failure):
         raise
     except Exception as error:  # a bug: its exit status must not be the 1 of "rejected"
-        traceback.print_exc()
+        on_stderr(traceback.format_exc().rstrip())
         report.reason = f"a bug of pacifica_fast: {type(error).__name__}"
         _tell(args, terminal, report)
     return _STATUS[report.fate]
@@ -223,6 +232,7 @@ async def _interrupted(work: Coroutine[Any, Any, None]) -> bool:
     Between two callbacks of the loop: asyncio's own handler cancels in the middle of one, and what
     comes of that may be a traceback on stderr.
     """
+    asyncio.get_running_loop().set_default_executor(_Resolvers())
     task, pressed = asyncio.ensure_future(work), False
 
     def press() -> None:
@@ -240,6 +250,27 @@ async def _interrupted(work: Coroutine[Any, Any, None]) -> bool:
     return False
 
 
+class _Resolvers(ThreadPoolExecutor):
+    """Where asyncio resolves names: in threads that nobody waits for in the end.
+
+    The system's resolver knows no deadline and cannot be interrupted. The threads of asyncio's own
+    executor keep the process until it answers, whatever ``--timeout`` and Ctrl-C say.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def resolve() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
+        Thread(target=resolve, name="pacifica_fast resolver", daemon=True).start()
+        return future
+
+
 async def _end_of(
     args: argparse.Namespace,
     terminal: Terminal,
@@ -251,8 +282,9 @@ async def _end_of(
     """Fill in the report, and tell it as soon as it is complete."""
     from pacifica_fast.asyncio import connect
 
-    context, missing = _ssl_context(args, report.url)
-    connecting = connect(signer, url=report.url, timeout=args.timeout, ssl=context, reconnect_attempts=0)
+    url = _url(args)
+    context, missing = _ssl_context(args, url)
+    connecting = connect(signer, url=url, timeout=args.timeout, ssl=context, reconnect_attempts=0)
     if not args.json:  # all input is checked by now
         terminal.last_line(asked)
     start = time.perf_counter_ns()
@@ -356,7 +388,7 @@ def _ms_since(start: int) -> float:
 
 def _sign(args: argparse.Namespace, terminal: Terminal) -> int:
     """``pacifica-fast sign``."""
-    text = sys.stdin.buffer.read() if args.data == "-" else args.data
+    text = _standard_input() if args.data == "-" else args.data
     try:
         data = json.loads(text, object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
@@ -374,6 +406,15 @@ def _sign(args: argparse.Namespace, terminal: Terminal) -> int:
     return EXIT_OK
 
 
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise Failure("data: standard input is closed")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise Failure(f"data: standard input: {error.strerror}") from None
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
@@ -388,19 +429,16 @@ def _keygen(args: argparse.Namespace, terminal: Terminal) -> int:
     ``secrets`` returns cannot be; it is freed at once.
     """
     seed = bytearray(secrets.token_bytes(32))
-    content = bytearray(b"[")
+    content = bytearray(_ID_JSON_MAX)
     try:
         with Keypair.from_seed(seed) as keypair:
             pubkey = keypair.pubkey()
-        for number in (*seed, *b58decode(pubkey)):
-            content += b"%d," % number
-        content[-1:] = b"]"
+        length = _id_json(content, (*seed, *b58decode(pubkey)))
         if args.out == "-":
-            sys.stdout.buffer.write(content + b"\n")
-            sys.stdout.buffer.flush()
-            print(json.dumps({"pubkey": pubkey}) if args.json else pubkey, file=sys.stderr)
+            _write_stdout(memoryview(content)[: length + 1])  # with its new line
+            on_stderr(json.dumps({"pubkey": pubkey}) if args.json else pubkey)
             return EXIT_OK
-        _write_new(args.out, content)
+        _write_new(args.out, memoryview(content)[:length])
     finally:
         seed[:] = bytes(len(seed))
         content[:] = bytes(len(content))
@@ -411,7 +449,41 @@ def _keygen(args: argparse.Namespace, terminal: Terminal) -> int:
     return EXIT_OK
 
 
-def _write_new(path: str, content: bytearray) -> None:
+_ID_JSON_MAX: Final = 64 * len("255,") + len("[\n")
+
+
+def _id_json(content: bytearray, numbers: tuple[int, ...]) -> int:
+    """Fill in ``content``, and a new line; the length without that. What grows leaves copies behind."""
+    content[0:1] = b"["
+    end = 1
+    for number in numbers:
+        text = b"%d," % number
+        content[end : end + len(text)] = text
+        end += len(text)
+    content[end - 1 : end + 1] = b"]\n"
+    return end
+
+
+def _write_stdout(content: memoryview) -> None:
+    """Not by its buffer, which would keep a copy."""
+    if sys.stdout is None:
+        raise Failure("standard output is closed", EXIT_FAILED)
+    try:
+        with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
+            _write_all(file, content)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the disk is full
+        raise Failure(f"standard output: {error.strerror}", EXIT_FAILED) from None
+
+
+def _write_all(file: FileIO, content: memoryview) -> None:
+    written = 0
+    while written < len(content):
+        written += file.write(content[written:]) or 0
+
+
+def _write_new(path: str, content: memoryview) -> None:
     """Write a file that did not exist, for its owner alone; all of it or none."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -422,9 +494,7 @@ def _write_new(path: str, content: bytearray) -> None:
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             os.fchmod(descriptor, 0o600)  # whatever the umask
-            written = 0
-            while written < len(content):
-                written += file.write(memoryview(content)[written:]) or 0
+            _write_all(file, content)
             os.fsync(descriptor)
     except BaseException as error:
         os.unlink(path)
@@ -463,8 +533,8 @@ def _doctor(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _bench(args: argparse.Namespace, terminal: Terminal) -> int:
     """``pacifica-fast bench``: the benchmarks, which a wheel has as a package of ours."""
-    if args.integrations and (args.resume or args.list):
-        raise Failure("--integrations: goes with --quick, --only and --json")
+    if args.integrations and (args.resume or args.list or args.out is not None):
+        raise Failure("--integrations: goes with --quick, --only and --json, and writes no report")
     module = "integrations" if args.integrations else "__main__"
     try:
         benchmarks = import_module(f"pacifica_fast._benchmarks.{module}")
@@ -480,7 +550,7 @@ def _bench(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.integrations:
         arguments += ["--rounds=10"] if args.quick else []
     else:
-        arguments += ["--out", args.out]
+        arguments += ["--out", BENCH_OUT if args.out is None else args.out]
         arguments += [f"--{name}" for name in ("quick", "resume", "list") if getattr(args, name)]
     status: int = benchmarks.main(arguments, "pacifica-fast bench")
     return status
@@ -765,7 +835,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--out",
         metavar="DIR",
-        default=BENCH_OUT,
         help=f"for report.html, report.md and results.jsonl (default: {BENCH_OUT})",
     )
     bench.add_argument(

@@ -78,10 +78,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @contextmanager
-def process(environment: dict[str, str], *args: str) -> Iterator[subprocess.Popen[str]]:
+def process(
+    environment: dict[str, str], *args: str, program: str = INTERRUPTIBLE
+) -> Iterator[subprocess.Popen[str]]:
     """The command, still running; killed when this is left."""
     started = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *args],
+        [sys.executable, "-c", program, *args],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -269,6 +271,48 @@ def test_ctrl_c_while_connecting(environment: dict[str, str], tmp_path: Path, ex
     assert err == ""
 
 
+MUTE_RESOLVER = """
+import signal, socket, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def getaddrinfo(*_, **__):
+    print("resolving", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+socket.getaddrinfo = getaddrinfo
+from pacifica_fast.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+def test_nobody_waits_for_a_resolver(environment: dict[str, str], pressed: bool) -> None:
+    """Not when Ctrl-C is pressed, nor when the time is up to connect."""
+    options = ["--network", "testnet", "--json"]
+    with process(environment, "cancel-all", *options, program=MUTE_RESOLVER) as started:
+        assert started.stderr is not None
+        assert started.stderr.readline() == "resolving\n"
+        if pressed:
+            started.send_signal(signal.SIGINT)
+        out, err = started.communicate(timeout=PATIENCE)
+    assert err == ""
+    assert started.returncode == (130 if pressed else 4)
+    report = json.loads(out)
+    assert report["fate"] == "not_sent"
+    assert report["reason"] == ("interrupted" if pressed else "timeout: not open within 10 s")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_password_is_not_shown(run: Run, exchange: MockExchange, tmp_path: Path, as_json: bool) -> None:
+    url = exchange.url.replace("://", "://me:hunter2@") + "?token=abc"
+    options = ["--network", "mock", "--url", url, "--ca-file", str(tmp_path / "ca.pem")]
+    done = run("cancel-all", *options, *(["--json"] if as_json else []))
+    assert done.returncode == 0
+    assert exchange.url in done.stdout
+    for secret in ("hunter2", "abc"):
+        assert secret not in done.stdout + done.stderr
+
+
 def test_nobody_reads_the_output(environment: dict[str, str], exchange: MockExchange, tmp_path: Path) -> None:
     """The exit status stays the fate."""
     reader, writer = os.pipe()
@@ -319,6 +363,8 @@ MOCK = ("--network", "mock")
         (("cancel-all", "--expiry-window", "0", *MOCK), "expected a whole number from 1"),
         (("cancel-all", "--network", "mainnet", "--url", "ws://example.com/ws"), "use wss://"),
         (("cancel-all", "--url", "wss://127.0.0.1:x/ws", *MOCK), "url: "),
+        (("cancel-all", "--url", "wss://[::1/ws", *MOCK), "url: "),
+        (("cancel-all", "--url", "wss://[::1/ws", "--network", "testnet"), "url: "),
         (("cancel-all", "--ca-file", os.devnull, *MOCK), "--ca-file: no certificates"),
         (("cancel-all", "--ca-file", "/nowhere/at/all", *MOCK), "--ca-file: No such file"),
         (("cancel-all", "--key-file", "/nowhere/at/all", *MOCK), "--key-file: No such file"),
@@ -344,6 +390,67 @@ def test_no_key(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert (
         err == "pacifica-fast: no key: set PACIFICA_PRIVATE_KEY, or give --key-file PATH or --key-env NAME\n"
     )
+
+
+def test_no_home(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a user without an entry in passwd, in a container."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setenv("PACIFICA_PRIVATE_KEY", SECRET)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for command in (["cancel-all", *MOCK], ["mock-exchange", "--port", "0"]):
+        assert status_of(capsys, *command) == (
+            2,
+            "",
+            "pacifica-fast: no home directory: set HOME or XDG_CACHE_HOME, or give --ca-file\n",
+        )
+
+
+def redirected(environment: dict[str, str], how: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """The command with its streams as a shell is told."""
+    command = f'exec "$0" -m pacifica_fast "$@" {how}'
+    return subprocess.run(
+        ["sh", "-c", command, sys.executable, *args],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("how", ["2>&-", "2>/dev/full"])
+def test_without_stderr(environment: dict[str, str], how: str) -> None:
+    """What is said there does not go to stdout in its place, and changes no status."""
+    if how.endswith("/dev/full") and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    done = redirected(environment, how, "cancel-all", *MOCK, "--key-file", "/nowhere/at/all")
+    assert (done.returncode, done.stdout) == (2, "")
+    done = redirected(environment, how, "keygen", "--out", "-")
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)) == 64
+    assert done.stdout.endswith("]\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "how", "status", "error"),
+    [
+        (("keygen", "--out", "-"), ">/dev/full", 1, "standard output: No space left on device"),
+        (("keygen", "--out", "-"), ">&-", 1, "standard output is closed"),
+        (("sign", "cancel_order"), "<&-", 2, "data: standard input is closed"),
+    ],
+)
+def test_streams_that_do_not_work(
+    environment: dict[str, str], args: tuple[str, ...], how: str, status: int, error: str
+) -> None:
+    if how.endswith("/dev/full") and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    done = redirected(environment, how, *args)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"pacifica-fast: {error}\n")
 
 
 NUMBERS = json.dumps(list(SEED + b58decode(PUBKEY)))

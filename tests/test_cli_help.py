@@ -305,6 +305,7 @@ def test_bench_of_integrations(capsys: pytest.CaptureFixture[str]) -> None:
         (["--only", "nothing"], "--list has all of them"),
         (["--integrations", "--only", "nothing"], "no library that is installed has that"),
         (["--integrations", "--resume"], "--integrations: goes with --quick, --only and --json"),
+        (["--integrations", "--out", "there"], "--integrations: goes with --quick, --only and --json"),
         (["--out", "file", "--only", "import"], "file: File exists"),
     ],
 )
