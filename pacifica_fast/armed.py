@@ -259,7 +259,7 @@ class Arming(ABC, Generic[P]):
         self._store = ArmedStore(signer)
         self._armed: dict[Key, Armed[P]] = {}
         self._fired: deque[Armed[P]] = deque()
-        self._trackers: dict[str, OrderTracker] = {}
+        self._tracked: OrderTracker | None = None
 
     @overload
     def arm(

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: MIT
 """What a client learns beside the outcome of each request, for both drivers: late replies, the
-exchange's clock, and the orders of the accounts it tracks.
+exchange's clock, and the orders of the account it tracks.
 """
 
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from threading import Lock
 from time import monotonic, time
 from typing import Any
-from weakref import WeakValueDictionary
 
 from pacifica_fast.clock import ExchangeClock
 from pacifica_fast.endpoint import Endpoint
+from pacifica_fast.errors import InvalidRequest
 from pacifica_fast.links import Links
 from pacifica_fast.orders import OrderTracker
 from pacifica_fast.replies import Ack
@@ -39,8 +41,9 @@ class News:
         turn: Callable[[], AbstractContextManager[None]],
         on_late_reply: Callable[[Any, Ack | Exception], None] | None,
     ) -> None:
-        # They have what they armed, and that has the client: it is the client that keeps them.
-        self.trackers: WeakValueDictionary[str, OrderTracker] = WeakValueDictionary()
+        # It has what it armed, and that has the client: it is the client that keeps it.
+        self._tracker: Callable[[], OrderTracker | None] = lambda: None
+        self._lock = Lock()
         self._opened = time()
         self._new: deque[OrderTracker] = deque()
         self.changed: list[Callable[[], None]] = []
@@ -54,18 +57,24 @@ class News:
         links.on_lane.append(self._lane)
 
     def track(self, tracker: OrderTracker) -> OrderTracker:
-        """Keep one up to date from :meth:`start` on; the one that there is already for its account.
+        """Keep it up to date from :meth:`start` on; the one that there is already, of the same account.
 
-        From any thread.
+        From any thread. Raises :class:`InvalidRequest` for another account: a snapshot does not say whose
+        it is.
         """
-        known = self.trackers.setdefault(tracker.account, tracker)
-        if known is tracker:
-            self._session.keep_open = True
-            self._new.append(tracker)
+        with self._lock:
+            known = self._tracker()
+            if known is None:
+                known, self._tracker = tracker, weakref.ref(tracker)
+                # What becomes of orders is known of the signer's own.
+                self._session.keep_open = tracker.account == self._signer.account
+                self._new.append(tracker)
+        if known.account != tracker.account:
+            raise InvalidRequest(f"account: this client tracks {known.account}; another needs another client")
         return known
 
     def start(self) -> None:
-        """Subscribe for the trackers that are new."""
+        """Subscribe for one that is new."""
         while self._new:
             tracker = self._new.popleft()
             for link in self._links.all():
@@ -74,9 +83,9 @@ class News:
 
     def channel(self, lane: Lane[Any], message: dict[str, Any], now: float) -> None:
         """A message that is no reply."""
-        for tracker in list(self.trackers.values()):
+        tracker = self._tracker()
+        if tracker is not None:
             tracker.message(lane, message, now)
-        if self.trackers:
             self._send()
             self._tell()
         else:
@@ -97,14 +106,14 @@ class News:
                     logger.exception("on_late_reply")
         while session.open:
             pending = session.open.popleft()
-            for tracker in list(self.trackers.values()):
+            if (tracker := self._tracker()) is not None:
                 tracker.outcome(pending)
             self._tell()
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.replies()
-        for tracker in list(self.trackers.values()):
+        if (tracker := self._tracker()) is not None:
             tracker.tick(now)
         self._send()
         if self._session.latency is not None:
@@ -126,7 +135,7 @@ class News:
             for index, (state, since) in enumerate(zip(links.states, links.since, strict=True))
         ]
         states += [LinkStatus(f"old {n}", "draining", unix + now) for n in range(links.leaving)]
-        trackers = list(self.trackers.values())
+        tracker = self._tracker()
         return Status(
             account=self._signer.account,
             opened=self._opened,
@@ -139,24 +148,24 @@ class News:
             else CreditStatus(left.remaining, left.quota, left.refresh, left.per_cancel),
             clock=_clock_status(clock),
             latency=None if session.latency is None else session.latency.summary(),
-            orders=OrderStatus(sum(len(tracker.orders) for tracker in trackers), armed) if trackers else None,
+            orders=None if tracker is None else OrderStatus(len(tracker.orders), armed),
         )
 
     def _lane(self, lane: Lane[Any], is_open: bool, now: float) -> None:
-        for tracker in list(self.trackers.values()):
-            if is_open:
-                tracker.opened(lane, now)
-            else:
-                tracker.lost(lane)
+        tracker = self._tracker()
+        if tracker is not None and is_open:
+            tracker.opened(lane, now)
+        elif tracker is not None:
+            tracker.lost(lane)
 
     def _send(self) -> None:
-        for tracker in list(self.trackers.values()):
-            while tracker.outbox:
-                lane, text = tracker.outbox.pop(0)
-                with self._turn():
-                    for link in self._links.all():
-                        if link.lane is lane and link.ready:
-                            link.say(text)
+        tracker = self._tracker()
+        while tracker is not None and tracker.outbox:
+            lane, text = tracker.outbox.pop(0)
+            with self._turn():
+                for link in self._links.all():
+                    if link.lane is lane and link.ready:
+                        link.say(text)
 
     def _tell(self) -> None:
         for listener in list(self.changed):

@@ -329,11 +329,12 @@ class Client(Sending[Pending[Any]]):
         code 420 did becomes known: :attr:`Pending.settled`, :meth:`truth`.
 
         Raises :class:`ConnectionFailed`, stage ``subscribe``, if the exchange does not acknowledge
-        within so many s: a bad subscription is answered with silence.
+        within so many s: a bad subscription is answered with silence; and :class:`InvalidRequest` for a
+        second account: a client tracks one.
         """
         self._check_open()
         tracker = self._news.track(self._tracker(account, arm, self._news.truth_told))
-        self._trackers[tracker.account] = tracker
+        self._tracked = tracker
         self._news.start()
         try:
             await self._until(lambda: tracker.live, within)

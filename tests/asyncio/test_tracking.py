@@ -159,3 +159,9 @@ async def test_accounts(exchange: MockExchange, signer: Signer) -> None:
         for wrong in ("", "not base58 0OIl", "abc", 5):
             with pytest.raises(InvalidRequest, match="account"):
                 await client.track(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match=f"account: this client tracks {other}"):
+            await client.track()  # their snapshots could not be told apart
+        assert await client.track(other) is tracker
+        with pytest.raises(Rejected):
+            await client.cancel_order("BTC", order_id=order.order_id)  # not ours: nothing to be found out
+        assert not client._session.open
