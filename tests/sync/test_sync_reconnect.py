@@ -309,9 +309,13 @@ def test_tracking(signer: Signer) -> None:
             again = exchange.place(signer.account).order_id
             until(lambda: list(tracker.orders) == [again])
             assert client.track() is tracker
+            other = Keypair.generate().pubkey()
+            with pytest.raises(InvalidRequest, match="account: this client tracks"):
+                client.track(other)
+        with connect(signer, url=exchange.url, **QUICK) as client:
             exchange.faults.ignore_subscriptions(9)
             with pytest.raises(ConnectionFailed) as caught:
-                client.track(Keypair.generate().pubkey(), within=0.1)
+                client.track(other, within=0.1)
             assert caught.value.stage == "subscribe"
 
 
