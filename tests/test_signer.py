@@ -1115,5 +1115,5 @@ def test_correction_set_while_others_sign() -> None:
 
 
 def test_a_batch_is_not_signed_as_a_whole() -> None:
-    with pytest.raises(InvalidRequest, match="operation: .*batch_cancel"):
+    with pytest.raises(InvalidRequest, match=r"operation: .*batch_cancel"):
         Signer(Keypair.generate()).request("batch_orders", {"actions": []})
