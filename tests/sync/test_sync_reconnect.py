@@ -215,7 +215,7 @@ def test_links_are_replaced_and_no_cancel_pays_for_it(signer: Signer) -> None:
 
 
 def test_two_links_and_a_hundred_reconnects_under_load(signer: Signer) -> None:
-    with MockExchange(quota=None, journal=100_000).in_thread() as exchange:
+    with MockExchange(quota=None, journal=100_000).in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, links=2, **QUICK) as client:
             sent = []
             for _ in range(100):
@@ -241,7 +241,7 @@ def test_a_late_reply_is_reported_and_the_hook_may_send(signer: Signer) -> None:
         late.append((pending, outcome))
         client.cancel_order_nowait("BTC", order_id=2)
 
-    with MockExchange().in_thread() as exchange:
+    with MockExchange().in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, timeout=0.1, on_late_reply=hook) as client:
             order = exchange.place(signer.account)
             exchange.faults.delay_replies(0.3)
@@ -349,7 +349,7 @@ def test_with_two_links_an_order_is_placed_once(signer: Signer) -> None:
 
 
 def test_a_reserve_for_cancels(signer: Signer) -> None:
-    with MockExchange(quota=100, rate_window=1000.0).in_thread() as exchange:
+    with MockExchange(quota=100, rate_window=1000.0).in_thread() as exchange:  # noqa: SIM117
         with connect(signer, url=exchange.url, credit_reserve=9.0) as client:
             order = {"symbol": "BTC", "price": "50000", "amount": "0.01", "side": "bid", "tif": "ALO"}
             ack = client.request("create_order", order | {"reduce_only": False})
