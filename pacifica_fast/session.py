@@ -59,7 +59,7 @@ class Truth(StrEnum):
 
     ``OPEN`` is as of the last snapshot: the order may yet end. ``GONE``: it does not rest any more,
     and ended while no update arrived. ``NEVER_EXISTED``: no update and no snapshot since tracking
-    began had it.
+    began had it. The last two are inferred: if the order turns up after all, it is ``OPEN``.
     """
 
     CANCELLED = "cancelled"
