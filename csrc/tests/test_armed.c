@@ -1313,6 +1313,23 @@ test_handles_that_lead_nowhere( void ) {
   }
 }
 
+/* Into each chunk that there may be, and all but a few are none. */
+
+static void
+test_handles_of_chunks_that_are_not_there( void ) {
+  enum { CHUNK_ENTRIES = 256, CHUNKS_MAX = 4096 }; /* as in pf_armed.c */
+  pf_armed_store store;
+  open_store( &store );
+  int64_t const armed = arm( &store, &order, 1 );
+  for( int64_t chunk = 0; chunk < CHUNKS_MAX; chunk++ ) {
+    CHECK( fire( &store, chunk * CHUNK_ENTRIES ) == PF_ERR_SPENT );
+    CHECK( pf_armed_drop( &store, chunk * CHUNK_ENTRIES ) == PF_ERR_SPENT );
+  }
+  CHECK( fire( &store, -1 ) == PF_ERR_SPENT );
+  CHECK( fire_whole( &store, armed, &order ).order_id == 1 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
 /* As many stores as there may be; the last test, because they stay. */
 
 static void
@@ -1608,6 +1625,7 @@ main( void ) {
   test_a_chunk_is_filled();
   test_a_hole_is_found();
   test_handles_that_lead_nowhere();
+  test_handles_of_chunks_that_are_not_there();
   test_fired_once();
   test_dropped();
   test_handles();

@@ -92,6 +92,7 @@ def _analyse(harness: Harness, csrc: Path) -> tuple[set[Alarm], str]:
             *("-eva-no-show-progress", "-eva-msg-key=-initial-state,-final-states"),
         ],
         cwd=csrc,
+        env={"PWD": str(csrc)},  # what its paths are relative to
     )
     if status != 0 or "ANALYSIS SUMMARY" not in output:
         raise RuntimeError(f"frama-c failed ({status}):\n{output[-3000:]}")
