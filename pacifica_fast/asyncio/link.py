@@ -171,7 +171,7 @@ class Link(asyncio.BufferedProtocol):
     def _shut(self) -> None:
         """Nothing more is written on this connection, whoever tries to."""
         if self._number is not None:
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._number[0])) as sock:
+            with contextlib.suppress(OSError), socket.socket(fileno=socket.dup(self._number[0])) as sock:
                 sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -212,7 +212,7 @@ class Link(asyncio.BufferedProtocol):
         # write(), keeps the GIL, and says what the kernel took, or why it did not.
         try:
             tune(sock, self.lane.pong_timeout)
-            descriptor = self._number = ffi.new("int *", os.dup(sock.fileno()))
+            descriptor = self._number = ffi.new("int *", socket.dup(sock.fileno()))
         except OSError as error:
             self._fail("connect", str(error))
             return
@@ -344,4 +344,4 @@ class Link(asyncio.BufferedProtocol):
 
 def _close(descriptor: Any) -> None:
     number, descriptor[0] = descriptor[0], -1
-    os.close(number)
+    socket.close(number)  # not os: on Windows a socket is no file

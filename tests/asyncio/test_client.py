@@ -591,7 +591,7 @@ async def test_connecting_without_a_free_descriptor(
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "dup", refuse)
+        patch.setattr("socket.dup", refuse)
         with pytest.raises(ConnectionFailed, match="Too many open files") as caught:
             await to(exchange, signer)
     assert caught.value.stage == "connect"
