@@ -638,6 +638,15 @@ def test_a_rejection_counts_if_the_other_copy_brings_nothing_better(end: str) ->
         assert isinstance(outcome, CancelAck)
 
 
+def test_that_there_is_no_such_order_counts_also_if_the_other_copy_was_lost_before() -> None:
+    session = new_session()
+    pending, other = send_on_both(session)
+    session.lost(other, "reset by peer", 0.1)
+    session.heard(reply(pending, code=420, err="Failed to cancel order"), 0.2)
+    with pytest.raises(Rejected, match="420"):
+        pending.outcome()
+
+
 @pytest.mark.parametrize("end", ["lost", "timeout", "close"])
 @pytest.mark.parametrize("code", [400, 401, 403, 429, 500])
 def test_a_refusal_of_one_copy_says_nothing_of_the_other(code: int, end: str) -> None:

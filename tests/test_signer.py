@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -1117,3 +1118,16 @@ def test_correction_set_while_others_sign() -> None:
 def test_a_batch_is_not_signed_as_a_whole() -> None:
     with pytest.raises(InvalidRequest, match=r"operation: .*batch_cancel"):
         Signer(Keypair.generate()).request("batch_orders", {"actions": []})
+
+
+def test_the_clock_lives_as_long_as_a_template_that_points_to_it() -> None:
+    """An armed cancel may be fired when its signer is gone, and C reads the clock then."""
+    own = Signer(Keypair.generate())
+    template = own._order_template("BTC", None)
+    clock = weakref.ref(own._clock)
+    del own
+    gc.collect()
+    assert clock() is not None
+    del template
+    gc.collect()
+    assert clock() is None

@@ -34,7 +34,7 @@ PYTHON_TESTS = {
     "pacifica_fast/signer.py": ("test_signer.py", "test_nonces.py", "test_bulk.py", "test_native_armed.py"),
     "pacifica_fast/sdk.py": ("test_sdk_legacy.py", "test_sdk.py", "test_import.py"),
     "pacifica_fast/session.py": (
-        *("test_session.py", "test_session_machine.py", "test_links.py"),
+        *("test_session.py", "test_session_machine.py", "test_credits.py", "test_links.py"),
         *("asyncio/test_client.py", "sync/test_sync_client.py", "asyncio/test_armed.py"),
     ),
 }
