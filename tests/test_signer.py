@@ -1071,25 +1071,6 @@ def test_wrong_correction_changes_nothing(wrong: Any) -> None:
     assert corrected.clock_correction == 5
 
 
-def test_the_clock_lives_as_long_as_its_templates() -> None:
-    """A store of armed cancels signs with a template for a moment longer than its Signer lives."""
-    templates = []
-    for index in range(200):
-        gone = Signer(keypair)
-        gone.clock_correction = index - DAY
-        templates.append(gone.armed_template("BTC", 5_000))
-        del gone
-    gc.collect()
-    filler = [ffi.new("int32_t *", 77) for _ in range(2_000)]  # would have the memory of what was freed
-    out = ffi.new("char[]", lib.PF_REQUEST_MAX)
-    for index, template in enumerate(templates):
-        before = now_ms()
-        n = lib.pf_cancel_order_id(out, lib.PF_REQUEST_MAX, template, 1, 0, 0, b"", 0)
-        stamp = Request(ffi.buffer(out, n)[:]).timestamp
-        assert before <= stamp + DAY - index <= now_ms()
-    assert len(filler) == 2_000
-
-
 def test_correction_set_while_others_sign() -> None:
     """From another thread: a timestamp has one of the two corrections, never a mixture."""
     corrections = (-DAY, DAY)
