@@ -715,6 +715,7 @@ def test_from_env_without_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 BY_MISTAKE = {
     "base58 pair": TEXT,
     "base58 seed": reference.b58encode(SEED),
+    "the shortest there is": reference.b58encode(bytes(32)),
     "with a line's end": TEXT + "\n",
     "id.json": json.dumps(list(PAIR)),
     "hex": PAIR.hex(),
@@ -728,6 +729,7 @@ def test_a_key_where_its_name_should_be_is_not_shown(load: Callable[[str], Keypa
     with pytest.raises((InvalidRequest, FileNotFoundError), match="not shown") as caught:
         load(secret)
     assert caught.value.__context__ is None
+    assert secret not in str(caught.value)
     check_error_says_nothing(caught.value)
 
 

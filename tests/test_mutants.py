@@ -249,7 +249,13 @@ def test_fates_of_a_module_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     """Only the tests that execute a line are asked, in whatever process; for so long and no longer."""
     file = "pacifica_fast/few.py"
     root = tmp_path / "root"
-    for name, text in {file: FEW, "pacifica_fast/__init__.py": "", "tests/test_few.py": TESTS_OF_FEW}.items():
+    project = {
+        file: FEW,
+        "pacifica_fast/__init__.py": "",
+        "tests/conftest.py": "import pacifica_fast.few\n",  # as ours; pytest calls it wrong usage if it fails
+        "tests/test_few.py": TESTS_OF_FEW,
+    }
+    for name, text in project.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     tests = KnownTests({file: ["test_few.py"]}, tmp_path)

@@ -134,7 +134,9 @@ def _work(job: Job) -> int:
         plugins.append(_Now())
     stop = ("-x",) if job.first else ()
     status = pytest.main([*OPTIONS, *stop, "--hypothesis-profile=mutants", *job.files], plugins=plugins)
-    if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+    # A usage error is a conftest that cannot be imported: that tests are there, `look` has seen.
+    ran = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    if status in (*ran, pytest.ExitCode.USAGE_ERROR):
         return KILLED if status else 0
     return NONE
 
