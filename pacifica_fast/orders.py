@@ -21,6 +21,7 @@ from typing import Any
 
 from pacifica_fast import _json
 from pacifica_fast.errors import OutcomeUnknown, Rejected
+from pacifica_fast.replies import ENGINE_ERROR
 from pacifica_fast.session import Lane, Pending, Truth
 
 __all__ = ["TRACK_TIMEOUT", "OrderTracker", "TrackedOrder"]
@@ -37,7 +38,6 @@ SNAPSHOT_LAG = 2.0  # s; how old a snapshot may be when it is asked for
 _ENDED_KEPT = 16_384
 _WAITING_MAX = 16_384
 _RESTING = ("open", "partially_filled")
-_ENGINE_ERROR = 420
 _INFERRED = (Truth.GONE, Truth.NEVER_EXISTED)
 _REVISED_MAX = 64  # pendings of one order that are told if it rests after all
 
@@ -286,7 +286,7 @@ class OrderTracker:
         error, reference = pending._outcome, pending.order
         if reference is None or not isinstance(error, OutcomeUnknown | Rejected):
             return
-        if isinstance(error, Rejected) and error.code != _ENGINE_ERROR:
+        if isinstance(error, Rejected) and error.code != ENGINE_ERROR:
             return
         ended = self._told_end(reference)
         if ended is not None:

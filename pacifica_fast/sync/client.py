@@ -280,14 +280,11 @@ class Client(Sending[Pending[Any]]):
             with self._turn():
                 self._link_for(operation).put(frame, pending)
             return pending.result()
-        except PacificaError as error:
-            if pending.sent_at:
-                _raise_own(error, pending)
-            self._session.unbook(pending)
-            raise
-        except BaseException:
+        except BaseException as error:
             if not pending.sent_at:
                 self._session.unbook(pending)
+            elif isinstance(error, PacificaError):
+                _raise_own(error, pending)
             raise
 
     # The connection.
@@ -464,7 +461,7 @@ class Client(Sending[Pending[Any]]):
             finally:
                 turn.owner = 0
                 free.append(None)
-        except NotSent as error:
+        except NotSent as error:  # a signal handler's can come out of the last lines, too
             if pending is not None and pending.sent_at:
                 _raise_own(error, pending)
             raise
