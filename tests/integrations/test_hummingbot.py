@@ -17,7 +17,6 @@ from types import FunctionType
 from typing import Any
 
 import pytest
-import requests
 from peer import peer
 from trading import ACCOUNT, OTHER_ACCOUNT, OTHER_PRIVATE, body_verifies
 
@@ -28,6 +27,7 @@ from pacifica_fast.mock_rest import MockRest
 
 _factory, _class = logging.getLogRecordFactory(), logging.getLoggerClass()
 auth_module = peer("hummingbot.connector.derivative.pacifica_perpetual.pacifica_perpetual_auth")
+requests = peer("requests")  # which hummingbot needs, and we do not
 data_types = peer("hummingbot.core.web_assistant.connections.data_types")
 logging.setLogRecordFactory(_factory)  # hummingbot's import changes them for everybody
 logging.setLoggerClass(_class)
