@@ -19,8 +19,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -215,18 +216,20 @@ def change(function: Callable[..., object], **defaults: Any) -> None:
 
 def main() -> None:
     """Run a page."""
-    page = Path(sys.argv[1])
+    page = Path(sys.argv[1]).resolve()
     key = SigningKey.generate()
     secret = bytes(key) + bytes(key.verify_key)
     os.environ["PACIFICA_PRIVATE_KEY"] = b58encode(secret)
-    Path("id.json").write_text(json.dumps(list(secret)))
     blocks = [b for b in blocks_of(page) if b.language == "python" and b.runs and b.included is None]
     keypair = Keypair.from_env()
     with (
+        tempfile.TemporaryDirectory() as folder,  # never the checkout: a key would be committed with it
+        chdir(folder),
         MockExchange().in_thread() as exchange,
         redis(any(REDIS in block.code for block in blocks)),
         asyncio.Runner() as runner,
     ):
+        Path("id.json").write_text(json.dumps(list(secret)))
         for module in (pacifica_fast.asyncio, pacifica_fast.sync):
             vars(module)["TESTNET_WS"] = exchange.url
         change(connect.__init__, url=exchange.url)

@@ -23,6 +23,7 @@ from proof.locks import NAMES, ROOT, expanded, load
 from proof.reproducible import compare, sources, telling
 
 WORKFLOWS = sorted((supply.WORKFLOWS / "workflows").glob("*.yml"))
+KEYPAIR = re.compile(r"\[(\s*\d{1,3}\s*,){63}\s*\d{1,3}\s*\]")  # as a Solana id.json has it
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
@@ -54,6 +55,17 @@ def test_whoever_signs_or_publishes_runs_no_code_of_ours() -> None:
     for job in trusted:
         assert "run:" not in job
         assert "actions/checkout" not in job
+
+
+# ---- the repository
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_no_key_was_committed() -> None:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    names = [name for name in done.stdout.split("\0") if (ROOT / name).is_file()]
+    assert len(names) > 100
+    assert [name for name in names if KEYPAIR.search((ROOT / name).read_text(errors="replace"))] == []
 
 
 # ---- builds
