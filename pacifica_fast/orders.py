@@ -92,7 +92,7 @@ class OrderTracker:
     ) -> None:
         self.account = account
         self.orders: dict[int, TrackedOrder] = {}
-        """What rests, by order id."""
+        """What rests, by order id. The blocking client changes it in another thread: walk over a ``list``."""
         self.outbox: list[tuple[AnyLane, bytes]] = []
         self._arm = arm
         self._disarm = disarm
@@ -202,7 +202,6 @@ class OrderTracker:
         """Believe a snapshot, but for what it may be too old to know."""
         asked, known_by = self._snapshot_at, self._snapshot_at - SNAPSHOT_LAG
         doubt = not self._reconciled  # what happened while nobody listened is not in it, perhaps
-        self._reconciled = True
         resting = {entry["i"]: entry for entry in snapshot if _is_order(entry)}
         for order_id, entry in resting.items():
             order = self.orders.get(order_id)
@@ -221,6 +220,7 @@ class OrderTracker:
                 self._settle(pendings, Truth.OPEN)
         if doubt:
             self._due_at = min(self._due_at, asked + SNAPSHOT_LAG)
+        self._reconciled = True  # not before: another thread may wait for it, and pull what is armed
 
     def _is_missing(self, reference: int | str, pendings: list[Pending], known_by: float) -> bool:
         """Nobody knows it. Return whether there are cancels so young that their order may yet turn up."""
@@ -250,11 +250,11 @@ class OrderTracker:
                 str(entry.get("a")),
                 str(entry.get("f")),
             )
+            if self._arm is not None:
+                order.armed = self._arm(order)  # before another thread can see it
             self.orders[order_id] = order
             if order.client_order_id is not None:
                 self._by_client_order_id[order.client_order_id] = order_id
-            if self._arm is not None:
-                order.armed = self._arm(order)
             self._reopen(order_id, at)
             if order.client_order_id is not None:
                 self._reopen(order.client_order_id, at)

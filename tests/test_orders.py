@@ -24,11 +24,14 @@ class Desk:
     def __init__(self) -> None:
         self.session: Session[Pending] = Session(Pending, timeout=5.0)
         self.armed: set[int] = set()
+        self.live_while_arming: list[bool] = []
         self.tracker = OrderTracker(ACCOUNT, self.arm, self.armed.discard, lambda pending: None)
 
     def arm(self, order: TrackedOrder) -> int:
         assert order.order_id not in self.armed
+        assert order.order_id not in self.tracker.orders  # another thread would find it unarmed
         self.armed.add(order.order_id)
+        self.live_while_arming.append(self.tracker.live)
         return order.order_id
 
     def lane(self, now: float = 0.0) -> Lane[Pending]:
@@ -116,6 +119,15 @@ def test_updates_first_then_one_snapshot() -> None:
     assert desk.tracker.live
     assert set(desk.tracker.orders) == desk.armed == {1, 2}
     assert desk.sent() == [("unsubscribe", "account_orders")]
+
+
+def test_it_is_live_when_all_that_rests_is_armed() -> None:
+    desk = Desk()
+    lane = desk.lane()
+    desk.acknowledge(lane)
+    desk.snapshot(lane, 1, 2, 3)
+    assert desk.live_while_arming == [False, False, False]
+    assert desk.tracker.live
 
 
 def test_it_asks_until_it_is_answered() -> None:
