@@ -23,6 +23,7 @@ class Analyzer:
     """``command`` goes before a file, ``after`` behind it; ``planted`` is C that it must complain of.
 
     A complaint is a line that ends with the name of its check; clang --analyze exits with 0 regardless.
+    ``in_short``: whether the short form has it.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Analyzer:
     planted: str
     says: str
     after: tuple[str, ...] = ()
+    in_short: bool = True
 
 
 ANALYZERS = (
@@ -45,6 +47,7 @@ ANALYZERS = (
         ("clang", "--analyze", "--analyzer-output", "text", *COMPILED),
         READ_AFTER_FREE,
         "unix.Malloc",
+        in_short=False,  # clang-tidy has the same checks
     ),
     Analyzer(
         "gcc -fanalyzer",
@@ -67,8 +70,9 @@ def _complaints(analyzer: Analyzer, source: Path) -> tuple[list[str], str]:
 
 
 def look(analyzer: Analyzer, work: Path, short: bool) -> bool:
-    """True if nothing was found. It is quick enough to have no short form."""
-    del short
+    """True if nothing was found, or this is not for the short form."""
+    if short and not analyzer.in_short:
+        return True
     tried = f"csrc by {analyzer.name}; it saw a planted fault before"
     if missing(tried, analyzer.command[0]):
         return True

@@ -51,7 +51,7 @@ HARNESSES = (
     ),
     Harness(
         "base58",
-        "base58: any bytes and any text, each length and capacity",
+        "base58: any bytes and any text, each length and capacity; rooms like another at each fourth",
         ("pf_base58.c",),
         expected={
             ("pf_base.h", _PUT, "precondition 'room'"): _SKIPPED,
@@ -93,6 +93,7 @@ def _analyse(harness: Harness, csrc: Path) -> tuple[set[Alarm], str]:
         ],
         cwd=csrc,
         env={"PWD": str(csrc)},  # what its paths are relative to
+        seconds=3600,
     )
     if status != 0 or "ANALYSIS SUMMARY" not in output:
         raise RuntimeError(f"frama-c failed ({status}):\n{output[-3000:]}")

@@ -43,7 +43,7 @@ def look_with(name: str, look: Look, short: bool) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analyse.run", description="Other people's tools.")
-    parser.add_argument("--short", action="store_true", help="a minute and a half instead of twenty")
+    parser.add_argument("--short", action="store_true", help="two minutes instead of forty")
     parser.add_argument("--only", nargs="+", default=list(LOOKS), choices=list(LOOKS), metavar="NAME")
     args = parser.parse_args(arguments)
     looks = [(name, look) for name in args.only for look in LOOKS[name]]

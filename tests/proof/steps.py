@@ -69,18 +69,34 @@ _MEMORY = _pytest("tests/test_memory.py")
 
 STEPS = (
     Step(
+        "analyse",
+        _module("analyse.run"),
+        _module("analyse.run", "--short", "--only", "compilers", "sanitizers", "memcheck"),
+    ),
+    Step(
         "sanitize",
         _SANITIZE,
         _SANITIZE,
         row=_tests_passed("C tests and Python tests under ASan and UBSan; gate, nonces, armed under TSan"),
     ),
-    Step("fuzz", _module("fuzz.run", "--seconds", "60"), _module("fuzz.run", "--seconds", "2")),
-    Step("coverage", _COVERAGE, None),
+    Step("fuzz", _module("fuzz.run", "--seconds", "45"), _module("fuzz.run", "--seconds", "2")),
+    Step("wheels", _module("proof.wheels"), None),
+    Step("races", _module("proof.races", "--seconds", "40"), _module("proof.races", "--seconds", "3")),
     Step(
-        "analyse",
-        _module("analyse.run"),
-        _module("analyse.run", "--short", "--only", "compilers", "sanitizers", "memcheck"),
+        "differential",
+        _module("proof.differential", "--requests", "1000000"),
+        _module("proof.differential", "--requests", "20000"),
     ),
+    Step("mutants", _module("mutants.run", "--seconds", "150", "--jobs", "1"), None),
+    Step("pythons", _module("proof.pythons"), None),  # CI has a job for each
+    Step(
+        "nonces",
+        _module("proof.nonces", "--signatures", "2000000"),
+        _module("proof.nonces", "--signatures", "60000"),
+    ),
+    Step("dudect", _module("ctgrind.dudect"), _module("ctgrind.dudect", "--short")),
+    Step("coverage", _COVERAGE, None),
+    Step("model", _MODEL, None, needs=("spin",), row=_models_explored),  # two minutes
     Step(
         "ctgrind",
         _module("ctgrind.run"),
@@ -88,22 +104,6 @@ STEPS = (
         needs=("valgrind",),
     ),
     Step("supply", _module("proof.supply"), _module("proof.supply", "--short")),
-    Step("wheels", _module("proof.wheels"), None),
-    Step("model", _MODEL, None, needs=("spin",), row=_models_explored),  # two minutes
-    Step(
-        "differential",
-        _module("proof.differential", "--requests", "1000000"),
-        _module("proof.differential", "--requests", "20000"),
-    ),
-    Step(
-        "nonces",
-        _module("proof.nonces", "--signatures", "2000000"),
-        _module("proof.nonces", "--signatures", "60000"),
-    ),
-    Step("races", _module("proof.races"), _module("proof.races", "--seconds", "3")),
-    Step("mutants", _module("mutants.run", "--seconds", "240", "--jobs", "1"), None),
-    Step("pythons", _module("proof.pythons"), None),  # CI has a job for each
-    Step("dudect", _module("ctgrind.dudect"), _module("ctgrind.dudect", "--short")),
     Step(
         "memory",
         _MEMORY,
