@@ -16,7 +16,7 @@ from mutants.c_tests import CSRC, TESTS_OF, CBench, Programs
 from mutants.lines import statement_at, telling
 from mutants.mutant import Fate, Mutant
 from mutants.python_tests import KnownTests, PythonBench
-from mutants.run import Survivors, all_mutants, settled, try_all
+from mutants.run import Survivors, all_mutants, main, settled, try_all
 from proof.builds import compiler
 
 C = """
@@ -122,6 +122,31 @@ def test_what_survives_needs_a_reason(tmp_path: Path, monkeypatch: pytest.Monkey
     assert survivors.never_met() == ["few.c: gone: < -> <="]
     assert try_all(mutants, [tried], 0.0, survivors).fates == {}
     assert settled(mutants) == {mutants[2]: Fate.KILLED}  # a run that goes on tries the others again
+
+
+def test_what_is_explained_is_tried_if_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "survivors.toml"
+    listed.write_text(
+        '[[survivor]]\nfile = "few.c"\nline = "explained"\nchanges = ["< -> <="]\nwhy = "they are equal"\n'
+    )
+    tried: list[str] = []
+
+    def try_it(mutant: Mutant) -> tuple[Fate, str]:
+        tried.append(mutant.line)
+        return (Fate.KILLED if mutant.line == "killed" else Fate.SURVIVED), "a test"
+
+    monkeypatch.setattr("mutants.run.FATES", tmp_path / "fates.jsonl")
+    monkeypatch.setattr("mutants.run.Survivors", lambda: Survivors(listed))
+    monkeypatch.setattr("mutants.run.all_mutants", lambda kind: [of("explained"), of("killed")])
+    monkeypatch.setattr("mutants.run.KINDS", {"python": (lambda home, jobs, files: [try_it], "mutants")})
+    for arguments, expected in ((), {"killed"}), (("--explained",), {"killed", "explained"}):
+        tried.clear()
+        assert main(["--all", *arguments]) == 0
+        assert set(tried) == expected
+        assert "1 mutants killed" in (said := capsys.readouterr().out)
+        assert "1 explained" in said
 
 
 def test_every_file_and_every_test_of_the_core_is_used() -> None:
