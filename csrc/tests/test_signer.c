@@ -563,23 +563,64 @@ test_fork_while_signing( void ) {
   CHECK( pf_key_close( &key ) == PF_OK );
 }
 
+static __attribute__( ( noinline ) ) int
+derive_and_leave_the_seed( unsigned char *pubkey, unsigned char *pair, const unsigned char *seed ) {
+  uint8_t left[2048];
+  for( size_t i = 0; i < sizeof( left ); i++ ) {
+    left[i] = seed[i % PF_SEED_SZ];
+  }
+  __asm__ __volatile__( "" : : "r"( left ) : "memory" );
+  return fake_seed_keypair( pubkey, pair, seed );
+}
+
+static void
+test_opening_leaves_nothing_on_the_stack( void ) {
+  pf_key    key;
+  uint8_t   seed[PF_SEED_SZ];
+  uint8_t   pubkey[PF_PUBKEY_SZ];
+  pf_sodium table                = fake_table;
+  table.crypto_sign_seed_keypair = derive_and_leave_the_seed;
+  CHECK( pf_sodium_set( &table ) == PF_OK );
+  new_seed( seed );
+  int const rc = pf_key_open( &key, pubkey, seed );
+  CHECK( !check_stands_below( seed, sizeof( seed ) ) );
+  CHECK( pf_sodium_set( &fake_table ) == PF_OK );
+  CHECK( rc == PF_OK && pf_key_close( &key ) == PF_OK );
+}
+
+/* A child that no fork handler knows of: each call finds out by itself. */
+
+#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
+#define CLONES 1
+
+static pid_t
+clone_behind_libc( void ) {
+  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
+  CHECK( child >= 0 );
+  return (pid_t)child;
+}
+
 static void
 test_clone( void ) {
-#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
   pf_key  key;
   uint8_t seed[PF_SEED_SZ];
   open_key( &key, seed );
-  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
-  CHECK( child >= 0 );
+  pid_t child = clone_behind_libc();
   if( child == 0 ) {
     in_child( &key, seed );
     _exit( 0 );
   }
-  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  CHECK_CHILD_ENDS_WELL( child );
+  child = clone_behind_libc();
+  if( child == 0 ) {
+    CHECK( pf_key_close( &key ) == PF_ERR_CLOSED ); /* the first it does */
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
   check_signs( &key, seed );
   CHECK( pf_key_close( &key ) == PF_OK );
-#endif
 }
+#endif
 
 /* Pairs */
 
@@ -614,6 +655,23 @@ check_pair_refused( const uint8_t pair[PF_PAIR_SZ], int rc ) {
   CHECK( sign_with( pair, &s ) == rc );
   CHECK( check_all_zero( s.signature, sizeof( s.signature ) ) );
   CHECK( atomic_load( &fake_signatures ) == before );
+}
+
+static void
+test_clone_remembers_no_pair( void ) {
+#if defined( CLONES )
+  uint8_t pair[PF_PAIR_SZ];
+  make_pair( pair );
+  check_pair_signs( pair, 1 );
+  check_pair_signs( pair, 0 );
+  pid_t const child = clone_behind_libc();
+  if( child == 0 ) {
+    check_pair_signs( pair, 1 );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+  check_pair_signs( pair, 0 );
+#endif
 }
 
 static void
@@ -763,7 +821,11 @@ main( void ) {
   test_fork_with_call_in_flight();
   test_fork_while_opening();
   test_fork_while_signing();
+  test_opening_leaves_nothing_on_the_stack();
+#if defined( CLONES )
   test_clone();
+#endif
+  test_clone_remembers_no_pair();
   test_pair_is_checked();
   test_nothing_is_left_of_a_refused_pair();
   test_pair_memory_is_bounded();
