@@ -680,9 +680,9 @@ check_pair_refused( const uint8_t pair[PF_PAIR_SZ], int rc ) {
   CHECK( atomic_load( &fake_signatures ) == before );
 }
 
+#if defined( CLONES )
 static void
 test_clone_remembers_no_pair( void ) {
-#if defined( CLONES )
   uint8_t pair[PF_PAIR_SZ];
   make_pair( pair );
   check_pair_signs( pair, 1 );
@@ -694,8 +694,8 @@ test_clone_remembers_no_pair( void ) {
   }
   CHECK_CHILD_ENDS_WELL( child );
   check_pair_signs( pair, 0 );
-#endif
 }
+#endif
 
 static void
 test_pair_is_checked( void ) {
@@ -847,8 +847,8 @@ main( void ) {
   test_nothing_stays_on_the_stack();
 #if defined( CLONES )
   test_clone();
-#endif
   test_clone_remembers_no_pair();
+#endif
   test_pair_is_checked();
   test_nothing_is_left_of_a_refused_pair();
   test_pair_memory_is_bounded();

@@ -5,8 +5,8 @@
 
 takes them in an order drawn from ``--seed`` until the time is up; ``--all`` takes every one (hours). What
 survives must stand in ``survivors.toml`` with a reason, else the exit status is 1. What stands there meets
-every test, and so takes most of the time: it is tried with ``--explained`` only, and with ``--all``, too, it
-is wrong if it does not survive. Every fate goes to ``build/mutants/fates.jsonl``.
+every test, which takes most of the time: it is tried only with ``--explained``. With that and ``--all`` what
+stands there and does not survive is wrong too. Every fate goes to ``build/mutants/fates.jsonl``.
 """
 
 from __future__ import annotations
@@ -188,9 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             until = float("inf") if args.all else time.monotonic() + args.seconds
             tally = try_all(mutants, benches, until, survivors)
         tally.fates.update(before.values())
-        tally.explained += len(left_out)
+        times = tally.times + (f", {len(left_out)} more not tried" if left_out else "")
         wrong = f"{len(tally.unexplained)} survive" if tally.unexplained else NOTHING
-        evidence(tried, tally.times, wrong if tally.fates[Fate.KILLED] else "none was killed")
+        evidence(tried, times, wrong if tally.fates[Fate.KILLED] else "none was killed")
         clean = clean and wrong == NOTHING and tally.fates[Fate.KILLED] > 0
     if args.all and args.explained and not args.file and len(args.only) == len(KINDS):
         for stale in survivors.never_met():
