@@ -103,6 +103,17 @@ check_stands_below( const uint8_t *bytes, size_t n ) {
   return STACK_IS_PLAIN && check_contains( below, sizeof( below ), bytes, n );
 }
 
+/* check_leave_on_the_stack leaves n bytes made of a secret of 32, as
+   libsodium leaves what it computes with. */
+
+static __attribute__( ( noinline, unused ) ) void
+check_leave_on_the_stack( const uint8_t *secret, size_t n ) {
+  volatile uint8_t left[2048];
+  for( size_t i = 0; i < n; i++ ) {
+    left[sizeof( left ) - n + i] = secret[i % 32];
+  }
+}
+
 /* check_vectors reads what a call that has just returned left in the
    vector registers; check_clear_vectors clears them. */
 

@@ -617,6 +617,31 @@ test_no_register_keeps_it( void ) {
   close_pool( &pool );
 }
 
+/* The multiplication leaves the key's scalar on the stack. */
+
+static void
+mul_and_leave( unsigned char *product, const unsigned char *x, const unsigned char *y ) {
+  fake_mul( product, x, y );
+  check_leave_on_the_stack( y, 256 );
+}
+
+static void
+test_nothing_stays_on_the_stack( void ) {
+  pf_pool const     pool  = open_full_pool( 1 );
+  pf_expanded const e     = expanded();
+  pf_sodium         table = fake_table;
+  signed_message    s;
+  new_message( &s );
+  table.scalar_mul = mul_and_leave;
+  CHECK( pf_sodium_set( &table ) == PF_OK );
+  int const rc = pf_key_sign_prepared( &key, &pool, (uint8_t *)&s, LEN );
+  CHECK( !check_stands_below( e.scalar, sizeof( e.scalar ) ) );
+  CHECK( rc == PF_OK );
+  check_counts( &pool, 1, 0, 0, 0 );
+  CHECK( pf_sodium_set( &fake_table ) == PF_OK );
+  close_pool( &pool );
+}
+
 static void
 test_used_from_its_slot( void ) {
   signed_message s;
@@ -1257,6 +1282,7 @@ main( void ) {
   test_hash_fails();
   test_used_from_its_slot();
   test_no_register_keeps_it();
+  test_nothing_stays_on_the_stack();
   test_wiped_meanwhile();
   test_foreign_key();
   test_key_opened_again();

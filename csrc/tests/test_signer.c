@@ -563,19 +563,9 @@ test_fork_while_signing( void ) {
   CHECK( pf_key_close( &key ) == PF_OK );
 }
 
-/* libsodium leaves digits of what it computes with on the stack. */
-
-static __attribute__( ( noinline ) ) void
-leave_on_the_stack( const uint8_t *secret ) {
-  volatile uint8_t left[2048];
-  for( size_t i = 0; i < sizeof( left ); i++ ) {
-    left[i] = secret[i % PF_SEED_SZ];
-  }
-}
-
 static int
 derive_and_leave( unsigned char *pubkey, unsigned char *pair, const unsigned char *seed ) {
-  leave_on_the_stack( seed );
+  check_leave_on_the_stack( seed, 2048 );
   return fake_seed_keypair( pubkey, pair, seed );
 }
 
@@ -586,7 +576,7 @@ sign_and_leave( unsigned char       *sm,
                 unsigned long long   len,
                 const unsigned char *pair ) {
   int const rc = fake_sign( sm, sm_len, m, len, pair );
-  leave_on_the_stack( pair );
+  check_leave_on_the_stack( pair, 2048 );
   return rc;
 }
 
