@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -292,15 +293,21 @@ stands_at( const volatile uint8_t *bytes, const uint8_t inverted[NEEDLE_SZ] ) {
   return i == NEEDLE_SZ;
 }
 
-UNWATCHED static int
-stands_anywhere( const uint8_t inverted[NEEDLE_SZ] ) {
-  int found = 0;
+UNWATCHED static uintptr_t
+where_it_stands( const uint8_t inverted[NEEDLE_SZ] ) {
   for( size_t i = 0; i < mappings_count; i++ ) {
-    for( uintptr_t at = mappings[i].start; at + NEEDLE_SZ <= mappings[i].end && !found; at++ ) {
-      found = stands_at( (const volatile uint8_t *)at, inverted );
+    for( uintptr_t at = mappings[i].start; at + NEEDLE_SZ <= mappings[i].end; at++ ) {
+      if( stands_at( (const volatile uint8_t *)at, inverted ) ) {
+        return at;
+      }
     }
   }
-  return found;
+  return 0;
+}
+
+static int
+stands_anywhere( const uint8_t inverted[NEEDLE_SZ] ) {
+  return where_it_stands( inverted ) != 0;
 }
 
 static void
@@ -511,6 +518,31 @@ test_fire_many( void ) {
   CHECK( pf_armed_fire_many( out, 0, &store, NULL, 0, NULL ) == 0 );
   CHECK( pf_armed_close( &store ) == PF_OK );
   CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, 1, ends ) == PF_ERR_CLOSED );
+}
+
+/* Handles at the very end of what may be read: none behind them is. */
+
+static void
+test_no_handle_behind_the_last( void ) {
+  size_t const   page = (size_t)sysconf( _SC_PAGESIZE );
+  uint8_t *const room = mmap( NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 );
+  CHECK( room != MAP_FAILED );
+  CHECK( mprotect( room + page, page, PROT_NONE ) == 0 );
+  int64_t *const end = (void *)( room + page );
+  char           out[2 * PF_FRAME_MAX];
+  int64_t        ends[2];
+  pf_armed_store store;
+  open_store( &store );
+  for( size_t count = 0; count <= 2; count++ ) {
+    for( size_t i = 0; i < count; i++ ) {
+      *( end - count + i ) = arm( &store, &order, i + 1 );
+    }
+    int64_t const total = pf_armed_fire_many( out, sizeof( out ), &store, end - count, count, ends );
+    CHECK( count ? total == ends[count - 1] : total == 0 );
+  }
+  CHECK( count_armed( &store ) == 0 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  CHECK( munmap( room, 2 * page ) == 0 );
 }
 
 /* Age, by each clock alone. */
@@ -897,6 +929,9 @@ static atomic_int act_at; /* 0: not at a point */
 #if defined( PF_TEST_INTERLEAVED )
 #define POINTS 3
 
+static _Thread_local unsigned points_to_fork; /* until this thread forks; 0: it does not */
+static pid_t                  child_in_between;
+
 void
 check_interleave( void ) {
   static _Thread_local uint64_t state;
@@ -908,6 +943,10 @@ check_interleave( void ) {
     meanwhile();
     atomic_store( &mask_of_keeper, mask_number( point > 1 ? drawn : atomic_load( &masks_drawn ) + 1 ) );
     atomic_store( &shared_step, 1 );
+  }
+  if( points_to_fork && !--points_to_fork ) {
+    child_in_between = fork();
+    CHECK( child_in_between >= 0 );
   }
   switch( check_mix( &state ) % 32 ) {
   case 0: (void)nanosleep( &while_others_run, NULL ); break;
@@ -1051,6 +1090,49 @@ test_no_traces( void ) {
   check_gone( &tr );
 }
 
+/* Closing wipes by itself what the kernel does not take back: pages that
+   the process locked. */
+
+static void
+test_no_traces_in_locked_pages( void ) {
+  size_t const   page = (size_t)sysconf( _SC_PAGESIZE );
+  pf_armed_store store;
+  traces         tr;
+  open_store( &store );
+  (void)arm( &store, &order, 1 ); /* not the first of its chunk */
+  (void)arm_and_trace( &store, &tr );
+  void *const locked = (void *)( where_it_stands( tr.masked ) / page * page );
+  CHECK( mlock( locked, 2 * page ) == 0 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+  check_gone( &tr );
+  CHECK( munlock( locked, 2 * page ) == 0 );
+}
+
+/* What could not be signed leaves nothing of a request behind. */
+
+static void
+test_no_traces_of_what_was_not_signed( void ) {
+  pf_armed_store store;
+  pf_template    of_closed_key;
+  pf_key         closed;
+  uint8_t        pubkey[PF_PUBKEY_SZ];
+  uint8_t        envelope[NEEDLE_SZ];
+  char           text[PF_REQUEST_MAX];
+  uint64_t const number = take_number();
+  CHECK( pf_key_open( &closed, pubkey, seed ) == PF_OK );
+  make( &of_closed_key, &closed, WINDOW );
+  CHECK( pf_key_close( &closed ) == PF_OK );
+  CHECK( pf_cancel_order_id( text, sizeof( text ), &order, 1, START, number, NULL, 0 ) > NEEDLE_SZ );
+  invert( envelope, text + 4 ); /* with the whole id */
+  pf_wipe( text, sizeof( text ) );
+  open_store( &store );
+  (void)arm( &store, &order, 1 );
+  find_mappings();
+  CHECK( add( &store, &of_closed_key, 1, number ) == PF_ERR_CLOSED );
+  CHECK( !stands_anywhere( envelope ) );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+}
+
 /* Forked children have nothing armed, and no close to wait for. */
 
 static void
@@ -1121,6 +1203,40 @@ test_clone( void ) {
   }
   CHECK_CHILD_ENDS_WELL( (pid_t)child );
   CHECK( fire_whole( &store, handle, &order ).order_id == 1 );
+  CHECK( pf_armed_close( &store ) == PF_OK );
+#endif
+}
+
+/* A fork in the middle of a pull, as in a signal handler: the child comes
+   back into it and has nothing, not even of what was written before. */
+
+static void
+test_fork_between_two_that_are_fired( void ) {
+#if defined( PF_TEST_INTERLEAVED )
+  static char    out[2 * PF_FRAME_MAX];
+  int64_t        ends[2];
+  pf_armed_store store;
+  open_store( &store );
+  for( unsigned points = 1; !points_to_fork; points++ ) {
+    int64_t const handles[2] = { arm( &store, &order, 1 ), arm( &store, &order, 2 ) };
+    memset( out, 0, sizeof( out ) );
+    points_to_fork        = points;
+    child_in_between      = -1;
+    int64_t const written = pf_armed_fire_many( out, sizeof( out ), &store, handles, 2, ends );
+    if( child_in_between == 0 ) {
+      CHECK( written == PF_ERR_CLOSED );
+      CHECK( check_all_zero( (const uint8_t *)out, sizeof( out ) ) );
+      _exit( 0 );
+    }
+    CHECK( points_to_fork || child_in_between > 0 );
+    if( !points_to_fork ) {
+      CHECK_CHILD_ENDS_WELL( child_in_between );
+    }
+    CHECK( written == ends[1] );
+    CHECK( take_apart( out, ends[0], &order ).order_id == 1 );
+    CHECK( take_apart( out + ends[0], ends[1] - ends[0], &order ).order_id == 2 );
+  }
+  points_to_fork = 0;
   CHECK( pf_armed_close( &store ) == PF_OK );
 #endif
 }
@@ -1632,6 +1748,7 @@ main( void ) {
   test_refused();
   test_nothing_is_spent_in_vain();
   test_fire_many();
+  test_no_handle_behind_the_last();
   test_stale();
   test_stale_among_many();
   test_any_window();
@@ -1647,8 +1764,11 @@ main( void ) {
   test_meanwhile();
   test_signed_since_the_clocks_were_read();
   test_no_traces();
+  test_no_traces_in_locked_pages();
+  test_no_traces_of_what_was_not_signed();
   test_fork();
   test_clone();
+  test_fork_between_two_that_are_fired();
   test_forks_while_resigning();
   test_lots();
   test_stores_side_by_side();
