@@ -548,10 +548,10 @@ test_no_handle_behind_the_last( void ) {
 /* Age, by each clock alone. */
 
 static int64_t
-fire_after( int64_t monotonic, int64_t wall ) {
+fire_of_after( const pf_template *t, int64_t monotonic, int64_t wall ) {
   pf_armed_store store;
   open_store( &store );
-  int64_t const handle = arm( &store, &order, 1 );
+  int64_t const handle = arm( &store, t, 1 );
   atomic_fetch_add( &monotonic_ms, monotonic );
   atomic_fetch_add( &wall_ms, wall );
   int64_t const rc = fire( &store, handle );
@@ -559,6 +559,11 @@ fire_after( int64_t monotonic, int64_t wall ) {
   CHECK( fire( &store, handle ) == PF_ERR_SPENT ); /* also if it was stale */
   CHECK( pf_armed_close( &store ) == PF_OK );
   return rc;
+}
+
+static int64_t
+fire_after( int64_t monotonic, int64_t wall ) {
+  return fire_of_after( &order, monotonic, wall );
 }
 
 static void
@@ -570,6 +575,13 @@ test_stale( void ) {
   CHECK( fire_after( 0, -1 ) == PF_ERR_STALE ); /* nothing stamped in the future */
   CHECK( fire_after( 100, -3600000 ) == PF_ERR_STALE );
   CHECK( fire_after( 0, (int64_t)1 << 40 ) == PF_ERR_STALE );
+  atomic_store( &wall_ms, START );
+  pf_template of_a_day;
+  make( &of_a_day, &key, 86400000 );
+  CHECK( fire_of_after( &of_a_day, 43200000, 0 ) > 0 ); /* to the millisecond, by each clock */
+  CHECK( fire_of_after( &of_a_day, 43200001, 0 ) == PF_ERR_STALE );
+  CHECK( fire_of_after( &of_a_day, 0, 43200000 ) > 0 );
+  CHECK( fire_of_after( &of_a_day, 0, 43200001 ) == PF_ERR_STALE );
   atomic_store( &wall_ms, START );
 }
 

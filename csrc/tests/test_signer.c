@@ -630,6 +630,15 @@ test_clone( void ) {
     _exit( 0 );
   }
   CHECK_CHILD_ENDS_WELL( child );
+  child = clone_behind_libc();
+  if( child == 0 ) {
+    pf_key  own;
+    uint8_t own_seed[PF_SEED_SZ];
+    open_key( &own, own_seed ); /* the first it does: its key is not wiped with its parent's */
+    check_signs( &own, own_seed );
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
   check_signs( &key, seed );
   CHECK( pf_key_close( &key ) == PF_OK );
 }
