@@ -120,7 +120,7 @@ add( const pf_armed_store *store, const pf_template *t, uint64_t order_id, uint6
 static int64_t
 arm( const pf_armed_store *store, const pf_template *t, uint64_t order_id ) {
   int64_t const handle = add( store, t, order_id, take_number() );
-  CHECK( handle >= 0 );
+  CHECK( handle >> INDEX_BITS > 0 ); /* no generation is 0, not even the first */
   return handle;
 }
 
