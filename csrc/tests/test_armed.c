@@ -1106,18 +1106,35 @@ test_no_traces( void ) {
    the process locked. */
 
 static void
-test_no_traces_in_locked_pages( void ) {
-  size_t const   page = (size_t)sysconf( _SC_PAGESIZE );
+check_locked_pages( uint64_t times_resigned ) { /* into the other frame of the two */
+  size_t const   page   = (size_t)sysconf( _SC_PAGESIZE );
+  uint64_t const number = take_number();
   pf_armed_store store;
-  traces         tr;
   open_store( &store );
-  (void)arm( &store, &order, 1 ); /* not the first of its chunk */
-  (void)arm_and_trace( &store, &tr );
+  pthread_t const keeper = start_keeper( &store );
+  CHECK( pf_armed_drop( &store, arm( &store, &order, 1 ) ) == PF_OK ); /* its place is mapped */
+  int64_t const first = arm( &store, &order, 1 );                     /* not the first of its chunk */
+  CHECK( add( &store, &order, 2, number ) >= 0 );
+  if( times_resigned ) {
+    CHECK( pf_armed_drop( &store, first ) == PF_OK );
+    pass( WINDOW / 3 + 1 );
+    wait_until_resigned( &store, times_resigned );
+  }
+  traces tr = traces_of( 2, number );
+  mask_trace( &tr, mask_number( atomic_load( &masks_drawn ) ) );
+  find_mappings();
   void *const locked = (void *)( where_it_stands( tr.masked ) / page * page );
+  CHECK( locked != NULL );
   CHECK( mlock( locked, 2 * page ) == 0 );
-  CHECK( pf_armed_close( &store ) == PF_OK );
+  close_kept( &store, keeper );
   check_gone( &tr );
   CHECK( munlock( locked, 2 * page ) == 0 );
+}
+
+static void
+test_no_traces_in_locked_pages( void ) {
+  check_locked_pages( 0 );
+  check_locked_pages( 1 );
 }
 
 /* What could not be signed leaves nothing of a request behind. */
