@@ -37,6 +37,44 @@
 #define START 1749223343149
 #define INDEX_BITS 20 /* of a handle, as in pf_armed.c */
 
+/* The keeper is a thread of its own.  This is the nanosleep that the core
+   gets: it notes how long a keeper pauses from one look to the next. */
+
+static _Thread_local int is_keeper;
+static atomic_uint       looks;
+static _Atomic( long )   pause_ms;
+static _Atomic( long )   longest_pause_ms;
+
+static void
+look( void ) {
+  long const paused = atomic_exchange( &pause_ms, 0 );
+  if( paused > atomic_load( &longest_pause_ms ) ) {
+    atomic_store( &longest_pause_ms, paused );
+  }
+  atomic_fetch_add( &looks, 1 );
+}
+
+int
+nanosleep( const struct timespec *pause, struct timespec *left ) {
+  if( is_keeper ) {
+    atomic_fetch_add( &pause_ms, pause->tv_nsec / 1000000 );
+  }
+  return clock_nanosleep( CLOCK_MONOTONIC, 0, pause, left ) == 0 ? 0 : -1;
+}
+
+/* And the madvise: of pages that the process locked, by mlockall say, the
+   kernel takes none back. */
+
+static atomic_int pages_are_locked;
+
+int
+madvise( void *start, size_t sz, int advice ) {
+  if( advice == MADV_DONTNEED && atomic_load( &pages_are_locked ) ) {
+    return -1;
+  }
+  return (int)syscall( SYS_madvise, start, sz, advice );
+}
+
 /* Time stands still unless a test moves it: this is the clock_gettime that
    the core gets. */
 
@@ -50,6 +88,9 @@ int
 clock_gettime( clockid_t clock, struct timespec *now ) {
   int64_t const ms             = atomic_load( clock == CLOCK_REALTIME ? &wall_ms : &monotonic_ms );
   void ( *const then )( void ) = clock == CLOCK_REALTIME ? NULL : once_clocks_are_read;
+  if( is_keeper && clock == CLOCK_REALTIME ) {
+    look();
+  }
   if( then ) {
     once_clocks_are_read = NULL;
     then();
@@ -202,10 +243,6 @@ fire_whole( const pf_armed_store *store, int64_t handle, const pf_template *t ) 
   return take_apart( frame, len, t );
 }
 
-/* A keeper in a thread of its own. */
-
-static _Thread_local int is_keeper;
-
 static void *
 keep( void *store ) {
   is_keeper    = 1;
@@ -238,6 +275,14 @@ wait_until_resigned( const pf_armed_store *store, uint64_t times ) {
   while( count_resigned( store ) < times ) {
     pause_briefly();
   }
+}
+
+static size_t
+count_mappings( void ) {
+  size_t mapped;
+  size_t unlocked;
+  pf_pages_counts( &mapped, &unlocked );
+  return mapped;
 }
 
 /* Looking for bytes anywhere in the memory of this process.  The needle
@@ -293,21 +338,15 @@ stands_at( const volatile uint8_t *bytes, const uint8_t inverted[NEEDLE_SZ] ) {
   return i == NEEDLE_SZ;
 }
 
-UNWATCHED static uintptr_t
-where_it_stands( const uint8_t inverted[NEEDLE_SZ] ) {
+UNWATCHED static int
+stands_anywhere( const uint8_t inverted[NEEDLE_SZ] ) {
+  int found = 0;
   for( size_t i = 0; i < mappings_count; i++ ) {
-    for( uintptr_t at = mappings[i].start; at + NEEDLE_SZ <= mappings[i].end; at++ ) {
-      if( stands_at( (const volatile uint8_t *)at, inverted ) ) {
-        return at;
-      }
+    for( uintptr_t at = mappings[i].start; at + NEEDLE_SZ <= mappings[i].end && !found; at++ ) {
+      found = stands_at( (const volatile uint8_t *)at, inverted );
     }
   }
-  return 0;
-}
-
-static int
-stands_anywhere( const uint8_t inverted[NEEDLE_SZ] ) {
-  return where_it_stands( inverted ) != 0;
+  return found;
 }
 
 static void
@@ -520,29 +559,36 @@ test_fire_many( void ) {
   CHECK( pf_armed_fire_many( out, sizeof( out ), &store, handles, 1, ends ) == PF_ERR_CLOSED );
 }
 
-/* Handles at the very end of what may be read: none behind them is. */
+/* Handles at the very ends of what may be read: no others are. */
 
 static void
-test_no_handle_behind_the_last( void ) {
+fire_at_the_end( const pf_armed_store *store, int64_t *handles, size_t count ) {
+  char    out[3 * PF_FRAME_MAX];
+  int64_t ends[3];
+  for( size_t i = 0; i < count; i++ ) {
+    handles[i] = arm( store, &order, i + 1 );
+  }
+  int64_t const total = pf_armed_fire_many( out, sizeof( out ), store, handles, count, ends );
+  CHECK( count ? total == ends[count - 1] : total == 0 );
+}
+
+static void
+test_no_other_handle_is_read( void ) {
   size_t const   page = (size_t)sysconf( _SC_PAGESIZE );
-  uint8_t *const room = mmap( NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 );
+  uint8_t *const room = mmap( NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 );
   CHECK( room != MAP_FAILED );
-  CHECK( mprotect( room + page, page, PROT_NONE ) == 0 );
-  int64_t *const end = (void *)( room + page );
-  char           out[2 * PF_FRAME_MAX];
-  int64_t        ends[2];
+  CHECK( mprotect( room + page, page, PROT_READ | PROT_WRITE ) == 0 );
+  int64_t *const first = (void *)( room + page );
+  int64_t *const end   = (void *)( room + 2 * page );
   pf_armed_store store;
   open_store( &store );
-  for( size_t count = 0; count <= 2; count++ ) {
-    for( size_t i = 0; i < count; i++ ) {
-      *( end - count + i ) = arm( &store, &order, i + 1 );
-    }
-    int64_t const total = pf_armed_fire_many( out, sizeof( out ), &store, end - count, count, ends );
-    CHECK( count ? total == ends[count - 1] : total == 0 );
+  for( size_t count = 0; count <= 3; count++ ) {
+    fire_at_the_end( &store, first, count );
+    fire_at_the_end( &store, end - count, count );
   }
   CHECK( count_armed( &store ) == 0 );
   CHECK( pf_armed_close( &store ) == PF_OK );
-  CHECK( munmap( room, 2 * page ) == 0 );
+  CHECK( munmap( room, 3 * page ) == 0 );
 }
 
 /* Age, by each clock alone. */
@@ -778,6 +824,83 @@ test_clocks_refused( void ) {
   CHECK( fire_whole( &store, arm( &store, &t, 1 ), &t ).timestamp == 1 );
   CHECK( pf_armed_close( &store ) == PF_OK );
   atomic_store( &wall_ms, wall );
+}
+
+/* An eighth of the shortest window, and not more than 50 ms. */
+
+static void
+check_pause( int64_t window, int64_t longer, long pause ) {
+  pf_template    with[2];
+  pf_armed_store store;
+  open_store( &store );
+  if( window ) {
+    make( &with[0], &key, window );
+    make( &with[1], &key, longer );
+    (void)arm( &store, &with[0], 1 );
+    (void)arm( &store, &with[1], 2 );
+  }
+  atomic_store( &looks, 0 );
+  atomic_store( &pause_ms, 0 );
+  atomic_store( &longest_pause_ms, 0 );
+  pthread_t const keeper = start_keeper( &store );
+  while( atomic_load( &looks ) < 3 ) {
+    pause_briefly();
+  }
+  CHECK( atomic_load( &longest_pause_ms ) == pause );
+  close_kept( &store, keeper );
+}
+
+static void
+test_how_long_a_keeper_pauses( void ) {
+  check_pause( WINDOW, WINDOW, 50 );
+  check_pause( 200, WINDOW, 25 );
+  check_pause( WINDOW, 200, 25 );
+  check_pause( 64, 72, 8 ); /* more than one piece of 5 ms, and not a multiple */
+  check_pause( 1, WINDOW, 1 );
+  check_pause( 0, 0, 50 ); /* nothing armed: what a closed store had is forgotten */
+}
+
+/* Each entry is looked at, also if it is the only one. */
+
+static void
+test_any_entry_is_kept( void ) {
+  enum { ENTRIES = 256 };
+  static int64_t handles[ENTRIES];
+  for( unsigned only = 0; only < ENTRIES; only++ ) {
+    pf_armed_store store;
+    open_store( &store );
+    for( unsigned i = 0; i <= only; i++ ) {
+      handles[i] = arm( &store, &short_order, i + 1 );
+    }
+    for( unsigned i = 0; i < only; i++ ) {
+      CHECK( pf_armed_drop( &store, handles[i] ) == PF_OK );
+    }
+    pass( SHORT_WINDOW / 3 + 1 );
+    pthread_t const keeper = start_keeper( &store );
+    wait_until_resigned( &store, 1 );
+    CHECK( fire_whole( &store, handles[only], &short_order ).timestamp == atomic_load( &wall_ms ) );
+    close_kept( &store, keeper );
+  }
+}
+
+/* What is another store's is not looked at. */
+
+static void
+test_a_keeper_keeps_to_its_store( void ) {
+  pf_armed_store other;
+  pf_armed_store store;
+  open_store( &other );
+  int64_t const not_kept = arm( &other, &short_order, 1 );
+  open_store( &store );
+  int64_t const   kept   = arm( &store, &short_order, 2 ); /* in a later chunk */
+  int64_t const   then   = atomic_load( &wall_ms );
+  pthread_t const keeper = start_keeper( &store );
+  pass( SHORT_WINDOW / 3 + 1 );
+  wait_until_resigned( &store, 1 );
+  CHECK( fire_whole( &other, not_kept, &short_order ).timestamp == then );
+  CHECK( fire_whole( &store, kept, &short_order ).timestamp == atomic_load( &wall_ms ) );
+  CHECK( pf_armed_close( &other ) == PF_OK );
+  close_kept( &store, keeper );
 }
 
 static void
@@ -1102,33 +1225,42 @@ test_no_traces( void ) {
   check_gone( &tr );
 }
 
-/* Closing wipes by itself what the kernel does not take back: pages that
-   the process locked. */
+/* Closing wipes by itself, and frees, what the kernel does not take back. */
 
 static void
 check_locked_pages( uint64_t times_resigned ) { /* into the other frame of the two */
-  size_t const   page   = (size_t)sysconf( _SC_PAGESIZE );
   uint64_t const number = take_number();
   pf_armed_store store;
   open_store( &store );
   pthread_t const keeper = start_keeper( &store );
   CHECK( pf_armed_drop( &store, arm( &store, &order, 1 ) ) == PF_OK ); /* its place is mapped */
   int64_t const first = arm( &store, &order, 1 );                     /* not the first of its chunk */
-  CHECK( add( &store, &order, 2, number ) >= 0 );
+  int64_t const gone  = add( &store, &order, 2, number );
+  CHECK( gone >= 0 );
   if( times_resigned ) {
     CHECK( pf_armed_drop( &store, first ) == PF_OK );
     pass( WINDOW / 3 + 1 );
     wait_until_resigned( &store, times_resigned );
   }
-  traces tr = traces_of( 2, number );
+  size_t const mapped = count_mappings();
+  traces       tr     = traces_of( 2, number );
   mask_trace( &tr, mask_number( atomic_load( &masks_drawn ) ) );
   find_mappings();
-  void *const locked = (void *)( where_it_stands( tr.masked ) / page * page );
-  CHECK( locked != NULL );
-  CHECK( mlock( locked, 2 * page ) == 0 );
+  CHECK( stands_anywhere( tr.masked ) );
+  atomic_store( &pages_are_locked, 1 );
   close_kept( &store, keeper );
+  atomic_store( &pages_are_locked, 0 );
   check_gone( &tr );
-  CHECK( munlock( locked, 2 * page ) == 0 );
+  open_store( &store );
+  int64_t again[2];
+  again[0] = arm( &store, &order, 3 );
+  CHECK( fire( &store, first ) == PF_ERR_SPENT && fire( &store, gone ) == PF_ERR_SPENT );
+  again[1] = arm( &store, &order, 4 );
+  CHECK( same_place( again[0], first ) && same_place( again[1], gone ) );
+  CHECK( fire_whole( &store, again[0], &order ).order_id == 3 );
+  CHECK( fire_whole( &store, again[1], &order ).order_id == 4 );
+  CHECK( count_mappings() == mapped );
+  CHECK( pf_armed_close( &store ) == PF_OK );
 }
 
 static void
@@ -1221,17 +1353,19 @@ static void
 test_clone( void ) {
 #if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
   pf_armed_store store;
+  traces         tr;
   open_store( &store );
-  int64_t const handle = arm( &store, &order, 1 );
+  int64_t const handle = arm_and_trace( &store, &tr );
   long const    child  = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
   CHECK( child >= 0 );
   if( child == 0 ) {
     check_nothing_is_armed( &store, handle );
     arm_in_child( handle );
+    check_gone( &tr ); /* at the latest */
     _exit( 0 );
   }
   CHECK_CHILD_ENDS_WELL( (pid_t)child );
-  CHECK( fire_whole( &store, handle, &order ).order_id == 1 );
+  CHECK( fire_whole( &store, handle, &order ).timestamp == atomic_load( &wall_ms ) );
   CHECK( pf_armed_close( &store ) == PF_OK );
 #endif
 }
@@ -1312,14 +1446,6 @@ resident_bytes( void ) {
   return (size_t)pages * (size_t)sysconf( _SC_PAGESIZE );
 }
 
-static size_t
-count_mappings( void ) {
-  size_t mapped;
-  size_t unlocked;
-  pf_pages_counts( &mapped, &unlocked );
-  return mapped;
-}
-
 /* Places are used again, the first of them too, and new ones are made only
    under the lock. */
 
@@ -1363,8 +1489,12 @@ test_places_are_used_again( void ) {
   (void)arm( &stores[0], &order, 1 ); /* the first chunk */
   CHECK( atomic_load( &holder_state ) == 2 );
   CHECK( pthread_join( holder, NULL ) == 0 );
-  size_t const mapped = count_mappings();
-  for( size_t i = 0; i < 3; i++ ) {
+  size_t const    mapped         = count_mappings();
+  pthread_t const another_holder = hold_lock_in_thread();
+  CHECK( pf_armed_close( &stores[0] ) == PF_OK ); /* gives its chunk back under the lock */
+  CHECK( atomic_load( &holder_state ) == 2 );
+  CHECK( pthread_join( another_holder, NULL ) == 0 );
+  for( size_t i = 1; i < 3; i++ ) {
     CHECK( pf_armed_close( &stores[i] ) == PF_OK );
   }
   for( size_t i = 0; i < 3; i++ ) {
@@ -1777,7 +1907,7 @@ main( void ) {
   test_refused();
   test_nothing_is_spent_in_vain();
   test_fire_many();
-  test_no_handle_behind_the_last();
+  test_no_other_handle_is_read();
   test_stale();
   test_stale_among_many();
   test_any_window();
@@ -1787,6 +1917,9 @@ main( void ) {
   test_corrected_age();
   test_keeper_after_the_correction_changed();
   test_clocks_refused();
+  test_how_long_a_keeper_pauses();
+  test_any_entry_is_kept();
+  test_a_keeper_keeps_to_its_store();
   test_keeper_and_closed_key();
   test_keeper_gives_up();
   test_close_ends_a_keeper_that_works();

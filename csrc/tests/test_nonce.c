@@ -242,12 +242,14 @@ test_arguments( void ) {
   CHECK( pf_pool_open( &pool, 1, INT64_MAX / 1000000, key.generation ) == PF_OK );
   fill( &pool );
   close_pool( &pool );
+  const void *const first = pool.place;
   CHECK( pf_pool_open( &pool, PF_NONCES_MAX, 1, key.generation ) == PF_OK ); /* the most, for the shortest */
   close_pool( &pool );
   CHECK( pf_pool_open( &pool, 1, 1, key.generation ) == PF_OK );
   close_pool( &pool );
-  pf_pool const again = open_pool( 1 ); /* the very first place is used again, too */
-  CHECK( again.place == pool.place );
+  CHECK( pool.place == first ); /* the very first place is used again, too */
+  pf_pool const again = open_pool( 1 );
+  CHECK( again.place == first );
   close_pool( &again );
 }
 
