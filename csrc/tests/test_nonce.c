@@ -619,7 +619,14 @@ test_no_register_keeps_it( void ) {
   close_pool( &pool );
 }
 
-/* The multiplication leaves the key's scalar on the stack. */
+/* The multiplications leave the key's scalar, or the nonce, on the stack. */
+
+static int
+base_and_leave( unsigned char *point, const unsigned char *scalar ) {
+  int const rc = base_that_tells( point, scalar );
+  check_leave_on_the_stack( scalar, 2048 );
+  return rc;
+}
 
 static void
 mul_and_leave( unsigned char *product, const unsigned char *x, const unsigned char *y ) {
@@ -629,13 +636,17 @@ mul_and_leave( unsigned char *product, const unsigned char *x, const unsigned ch
 
 static void
 test_nothing_stays_on_the_stack( void ) {
-  pf_pool const     pool  = open_full_pool( 1 );
+  pf_pool const     pool  = open_pool( 1 );
   pf_expanded const e     = expanded();
   pf_sodium         table = fake_table;
   signed_message    s;
   new_message( &s );
-  table.scalar_mul = mul_and_leave;
+  table.scalarmult_base_noclamp = base_and_leave;
+  table.scalar_mul              = mul_and_leave;
   CHECK( pf_sodium_set( &table ) == PF_OK );
+  int const made = pf_key_prepare( &key, &pool );
+  CHECK( !check_stands_below( nonce_in_the_making, PF_SCALAR_SZ ) );
+  CHECK( made == 1 );
   int const rc = pf_key_sign_prepared( &key, &pool, (uint8_t *)&s, LEN );
   CHECK( !check_stands_below( e.scalar, sizeof( e.scalar ) ) );
   CHECK( rc == PF_OK );
