@@ -642,6 +642,30 @@ test_clone( void ) {
   check_signs( &key, seed );
   CHECK( pf_key_close( &key ) == PF_OK );
 }
+
+/* Whichever chunk the key is in. */
+
+static void
+test_clone_of_many_keys( void ) {
+  static pf_key  keys[2 * SLOTS_PER_CHUNK + 1];
+  size_t const   count = sizeof( keys ) / sizeof( keys[0] );
+  uint8_t        seed[PF_SEED_SZ];
+  signed_message s;
+  for( size_t i = 0; i < count; i++ ) {
+    open_key( &keys[i], seed );
+  }
+  pid_t const child = clone_behind_libc();
+  if( child == 0 ) {
+    for( size_t i = 0; i < count; i++ ) {
+      CHECK( sign( &keys[count - 1 - i], &s ) == PF_ERR_CLOSED );
+    }
+    _exit( 0 );
+  }
+  CHECK_CHILD_ENDS_WELL( child );
+  for( size_t i = 0; i < count; i++ ) {
+    CHECK( pf_key_close( &keys[i] ) == PF_OK );
+  }
+}
 #endif
 
 /* Pairs */
@@ -846,6 +870,7 @@ main( void ) {
   test_nothing_stays_on_the_stack();
 #if defined( CLONES )
   test_clone();
+  test_clone_of_many_keys();
   test_clone_remembers_no_pair();
 #endif
   test_pair_is_checked();
