@@ -258,6 +258,7 @@ class Arming(ABC, Generic[P]):
         self._arm_window = arm_window
         self._store = ArmedStore(signer)
         self._armed: dict[Key, Armed[P]] = {}
+        self._keeping = threading.RLock()  # a signal handler may arm, too
         self._fired: deque[Armed[P]] = deque()
         self._tracked: OrderTracker | None = None
 
@@ -314,8 +315,7 @@ class Arming(ABC, Generic[P]):
         handle, take = self._store.add(symbol, number, text, checked_window(arm_window), pending.number)
         self._session.refill()
         armed = Armed(self, symbol, order_id, text.decode() or None, handle, take, pending)
-        self._armed[symbol, reference] = armed
-        return armed
+        return self._kept((symbol, reference), armed)
 
     def pull(self, armed: Iterable[Armed[P]] | str | None = None) -> list[P]:
         """Fire many: one encryption and one write for all of them; their Pendings in their order.
@@ -374,6 +374,16 @@ class Arming(ABC, Generic[P]):
         armed._pending = None
         self._fired.append(armed)
         self._forget_fired()
+
+    def _kept(self, key: Key, armed: Armed[P]) -> Armed[P]:
+        """The one there is: another thread may have armed the order meanwhile, a tracker's say."""
+        with self._keeping:
+            known = self._armed.get(key)
+            if known is None or not known.armed:
+                self._armed[key] = armed
+                return armed
+        self._disarm(armed)
+        return known
 
     def _forget_fired(self) -> None:
         """Let go of what is spent: not when it is fired, but when there is time."""

@@ -109,6 +109,27 @@ def test_arming_twice_is_arming_once(exchange: MockExchange, signer: Signer) -> 
     assert sent_to(exchange)[0]["expiry_window"] == 7_000
 
 
+def test_arming_at_the_same_moment_is_arming_once(
+    exchange: MockExchange, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = threading.Barrier(2)
+    add = ArmedStore.add
+
+    def add_at_once(*arguments: Any) -> Any:
+        at_once.wait()
+        return add(*arguments)
+
+    order_id = exchange.place(signer.account).order_id
+    with to(exchange, signer) as client, ThreadPoolExecutor(2) as threads:
+        monkeypatch.setattr(ArmedStore, "add", add_at_once)
+        first, second = threads.map(lambda _: client.arm("BTC", order_id=order_id), range(2))
+        assert first is second
+        assert first.armed
+        assert client._store.counts()[0] == 1
+        assert [pending.result().order_id for pending in client.pull()] == [order_id]
+        assert client._store.counts()[0] == 0
+
+
 def test_a_refused_signature_is_made_afresh_once(exchange: MockExchange, signer: Signer) -> None:
     with to(exchange, signer) as client:
         first, second = arm_orders(client, exchange, 2)
