@@ -892,10 +892,10 @@ test_a_keeper_keeps_to_its_store( void ) {
   open_store( &other );
   int64_t const not_kept = arm( &other, &short_order, 1 );
   open_store( &store );
-  int64_t const   kept   = arm( &store, &short_order, 2 ); /* in a later chunk */
-  int64_t const   then   = atomic_load( &wall_ms );
-  pthread_t const keeper = start_keeper( &store );
+  int64_t const kept = arm( &store, &short_order, 2 ); /* in a later chunk */
+  int64_t const then = atomic_load( &wall_ms );
   pass( SHORT_WINDOW / 3 + 1 );
+  pthread_t const keeper = start_keeper( &store );
   wait_until_resigned( &store, 1 );
   CHECK( fire_whole( &other, not_kept, &short_order ).timestamp == then );
   CHECK( fire_whole( &store, kept, &short_order ).timestamp == atomic_load( &wall_ms ) );
@@ -1232,7 +1232,6 @@ check_locked_pages( uint64_t times_resigned ) { /* into the other frame of the t
   uint64_t const number = take_number();
   pf_armed_store store;
   open_store( &store );
-  pthread_t const keeper = start_keeper( &store );
   CHECK( pf_armed_drop( &store, arm( &store, &order, 1 ) ) == PF_OK ); /* its place is mapped */
   int64_t const first = arm( &store, &order, 1 );                      /* not the first of its chunk */
   int64_t const gone  = add( &store, &order, 2, number );
@@ -1240,8 +1239,9 @@ check_locked_pages( uint64_t times_resigned ) { /* into the other frame of the t
   if( times_resigned ) {
     CHECK( pf_armed_drop( &store, first ) == PF_OK );
     pass( WINDOW / 3 + 1 );
-    wait_until_resigned( &store, times_resigned );
   }
+  pthread_t const keeper = start_keeper( &store );
+  wait_until_resigned( &store, times_resigned );
   size_t const mapped = count_mappings();
   traces       tr     = traces_of( 2, number );
   mask_trace( &tr, mask_number( atomic_load( &masks_drawn ) ) );
