@@ -109,6 +109,7 @@ check_stands_below( const uint8_t *bytes, size_t n ) {
 static __attribute__( ( noinline, unused ) ) void
 check_leave_on_the_stack( const uint8_t *secret, size_t n ) {
   volatile uint8_t left[2048];
+  CHECK( n <= sizeof( left ) );
   for( size_t i = 0; i < n; i++ ) {
     left[sizeof( left ) - n + i] = secret[i % 32];
   }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 
 #include "check.h"
+#include "clone.h"
 #include "fake_sodium.h"
 #include "unframe.h"
 
@@ -15,7 +16,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -1351,23 +1351,20 @@ test_fork( void ) {
 
 static void
 test_clone( void ) {
-#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
   pf_armed_store store;
   traces         tr;
   open_store( &store );
   int64_t const handle = arm_and_trace( &store, &tr );
-  long const    child  = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
-  CHECK( child >= 0 );
+  pid_t const   child  = clone_behind_libc();
   if( child == 0 ) {
     check_nothing_is_armed( &store, handle );
     arm_in_child( handle );
     check_gone( &tr ); /* at the latest */
     _exit( 0 );
   }
-  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  CHECK_CHILD_ENDS_WELL( child );
   CHECK( fire_whole( &store, handle, &order ).timestamp == atomic_load( &wall_ms ) );
   CHECK( pf_armed_close( &store ) == PF_OK );
-#endif
 }
 
 /* A fork in the middle of a pull, as in a signal handler: the child comes

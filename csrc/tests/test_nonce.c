@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 
 #include "check.h"
+#include "clone.h"
 #include "fake_sodium.h"
 
 #include "pf_nonce.h"
@@ -10,9 +11,7 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #if defined( PF_TEST_INTERLEAVED )
@@ -1106,22 +1105,13 @@ in_child( const pf_pool *parents ) {
 }
 
 static void
-check_child( const pf_pool *pool, long child ) {
+check_child( const pf_pool *pool, pid_t child ) {
   CHECK( child >= 0 );
   if( child == 0 ) {
     in_child( pool );
     _exit( 0 );
   }
-  CHECK_CHILD_ENDS_WELL( (pid_t)child );
-}
-
-static long
-clone_behind_libc( void ) {
-#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
-  return syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
-#else
-  return fork();
-#endif
+  CHECK_CHILD_ENDS_WELL( child );
 }
 
 static void

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 
 #include "check.h"
+#include "clone.h"
 #include "fake_sodium.h"
 
 #include "pf_pages.h"
@@ -9,8 +10,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #if defined( PF_TEST_NO_WIPEONFORK )
@@ -397,14 +396,12 @@ test_fork_while_drawing( void ) {
 
 static void
 test_clone( void ) {
-#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
   static block blocks[2];
   uint64_t     first;
   int          ends[2];
   CHECK( pf_id_reserve( &first, 1 ) == PF_OK );
   CHECK( pipe( ends ) == 0 );
-  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
-  CHECK( child >= 0 );
+  pid_t const child = clone_behind_libc();
   draw( blocks, 1 );
   if( child == 0 ) {
     char      text[PF_ID_LEN];
@@ -414,11 +411,10 @@ test_clone( void ) {
     _exit( 0 );
   }
   read_all( ends[0], blocks + 1, sizeof( block ) );
-  CHECK_CHILD_ENDS_WELL( (pid_t)child );
+  CHECK_CHILD_ENDS_WELL( child );
   check_no_repeats( blocks, 2 );
   close( ends[0] );
   close( ends[1] );
-#endif
 }
 
 /* Ids, in a child that has none yet and forks while it draws them. */

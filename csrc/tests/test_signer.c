@@ -2,14 +2,13 @@
 #define _GNU_SOURCE
 
 #include "check.h"
+#include "clone.h"
 #include "fake_sodium.h"
 
 #include "pf_pages.h"
 #include "pf_signer.h"
 
 #include <pthread.h>
-#include <signal.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #if defined( PF_TEST_NO_WIPEONFORK )
@@ -601,18 +600,6 @@ test_nothing_stays_on_the_stack( void ) {
   CHECK( pf_key_close( &key ) == PF_OK );
 }
 
-/* A child that no fork handler knows of: each call finds out by itself. */
-
-#if defined( SYS_clone ) && ( defined( __x86_64__ ) || defined( __aarch64__ ) )
-#define CLONES 1
-
-static pid_t
-clone_behind_libc( void ) {
-  long const child = syscall( SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L );
-  CHECK( child >= 0 );
-  return (pid_t)child;
-}
-
 static void
 test_clone( void ) {
   pf_key  key;
@@ -666,7 +653,6 @@ test_clone_of_many_keys( void ) {
     CHECK( pf_key_close( &keys[i] ) == PF_OK );
   }
 }
-#endif
 
 /* Pairs */
 
@@ -703,7 +689,6 @@ check_pair_refused( const uint8_t pair[PF_PAIR_SZ], int rc ) {
   CHECK( atomic_load( &fake_signatures ) == before );
 }
 
-#if defined( CLONES )
 static void
 test_clone_remembers_no_pair( void ) {
   uint8_t pair[PF_PAIR_SZ];
@@ -718,7 +703,6 @@ test_clone_remembers_no_pair( void ) {
   CHECK_CHILD_ENDS_WELL( child );
   check_pair_signs( pair, 0 );
 }
-#endif
 
 static void
 test_pair_is_checked( void ) {
@@ -868,11 +852,9 @@ main( void ) {
   test_fork_while_opening();
   test_fork_while_signing();
   test_nothing_stays_on_the_stack();
-#if defined( CLONES )
   test_clone();
   test_clone_of_many_keys();
   test_clone_remembers_no_pair();
-#endif
   test_pair_is_checked();
   test_nothing_is_left_of_a_refused_pair();
   test_pair_memory_is_bounded();

@@ -116,7 +116,7 @@ def test_arming_at_the_same_moment_is_arming_once(
     add = ArmedStore.add
 
     def add_at_once(*arguments: Any) -> Any:
-        at_once.wait()
+        at_once.wait(10)
         return add(*arguments)
 
     order_id = exchange.place(signer.account).order_id
